@@ -1,0 +1,180 @@
+"""`mssim prepare` and `mssim data`: typed functions that need no framework."""
+
+import re
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_modules.prepare import catalogue
+from data_modules.prepare import prepare as prepare_store
+from data_modules.recording import Clock
+from data_modules.sources.base import Source
+from data_modules.sources.detect import detect, read_senses
+from data_modules.splits import SourceConfig
+from mssim.errors import UserError
+from mssim.senses import SenseSet
+
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What of a data file decides how its stores look; its other keys are for training.
+
+    Args:
+        sources: As in `DataModule`.
+        senses: As in `DataModule`.
+        size: As in `DataModule`.
+        rate: As in `DataModule`.
+    """
+
+    sources: dict[str, SourceConfig]
+    senses: SenseSet
+    size: int = SIZE
+    rate: float | None = None
+
+
+def prepare(
+    path: Path,
+    out: Path = Path("stores"),
+    config: Path | None = None,
+    size: int | None = None,
+    rate: float | None = None,
+    limit: int | None = None,
+    jobs: int = 1,
+) -> None:
+    """Convert recordings into a store, so that training decodes nothing.
+
+    Args:
+        path: A dataset's folder; what it is is seen from its files.
+        out: Folder that holds the stores.
+        config: A data file such as `configs/data/g1.yaml`; `fit` with it then finds the same store.
+        size: Pixels a side; what the config says, or 64.
+        rate: Frames a second; what the config says, or the dataset's own.
+        limit: Only the first so many recordings.
+        jobs: Processes that convert at once.
+    """
+    name, source, clock = plan(path, config, size, rate)
+    store = prepare_store(name, source, clock, out, limit, jobs)
+    done, listed = len(store.ids()), len(catalogue(name, source, clock, out).entries)
+    print(f"{store.path}: {done} of {listed} recordings")
+
+
+def data(
+    path: Path,
+    out: Path = Path("runs/data"),
+    store: Path = Path("stores"),
+    config: Path | None = None,
+    size: int | None = None,
+    rate: float | None = None,
+    limit: int | None = None,
+    jobs: int = 1,
+    recording: str | None = None,
+    seconds: float = 60.0,
+) -> None:
+    """Tell what is in a dataset, and draw a contact sheet; prepares its store where need be.
+
+    Args:
+        path: A dataset's folder; what it is is seen from its files.
+        out: Folder for the contact sheet.
+        store: Folder that holds the stores.
+        config: A data file such as `configs/data/g1.yaml`.
+        size: Pixels a side; what the config says, or 64.
+        rate: Frames a second; what the config says, or the dataset's own.
+        limit: Only the first so many recordings.
+        jobs: Processes that convert at once.
+        recording: Which recording to draw; the first one with a span by default.
+        seconds: How much of it to draw.
+    """
+    from data_modules.overview import contact_sheet, overview
+
+    name, source, clock = plan(path, config, size, rate)
+    prepared = prepare_store(name, source, clock, store, limit, jobs)
+    ids = catalogue(name, source, clock, store).ids[:limit]
+    opened = {i: prepared.open(i) for i in ids}
+    if recording is not None and recording not in opened:
+        raise UserError(f"recording {recording!r} is not in {path}; it has {ids[0]} to {ids[-1]}")
+    print(overview(list(opened.values()), clock.senses).table())
+    spanned = next((i for i, r in opened.items() if r.spans), ids[0])
+    drawn = opened[spanned if recording is None else recording]
+    file = out / f"{name}.png"
+    contact_sheet(drawn, clock.senses, file, seconds)
+    print(f"\n{file}: contact sheet of {drawn.id}")
+
+
+def plan(
+    path: Path, config: Path | None, size: int | None, rate: float | None
+) -> tuple[str, Source, Clock]:
+    """Name, source and clock that a dataset is prepared with.
+
+    Raises:
+        UserError: The folder or the config is not what it should be, or a number is out of range.
+    """
+    for key, value in (("size", size), ("rate", rate)):
+        if value is not None and value <= 0:
+            raise UserError(f"{key}: {value} must be above 0")
+    if config is None:
+        source, senses = detect(path)
+        name = re.sub(r"[^\w.-]+", "_", path.resolve().name) or "data"
+        return name, source, Clock(senses, size or SIZE, rate)
+    settings = read_settings(config)
+    name = _pick(path, settings, config)
+    source = copy(settings.sources[name].source)
+    source.path = path
+    return name, source, Clock(settings.senses, size or settings.size, rate or settings.rate)
+
+
+def read_settings(file: Path) -> StoreSettings:
+    """The part of a data file that decides how its stores look.
+
+    Args:
+        file: A group file, or a whole config with such a group, or its path, under `data`.
+
+    Raises:
+        UserError: It is not there or does not parse.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    table = _read_yaml(file)
+    if isinstance(table.get("data"), str):
+        return read_settings(file.parent / table["data"])
+    table = table.get("data", table)
+    kept = {k: v for k, v in table.items() if k in StoreSettings.__dataclass_fields__}
+    if isinstance(kept.get("senses"), str):
+        senses = read_senses(file.parent / kept.pop("senses"))
+        kept["senses"] = {"senses": [vars(s) for s in senses]}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(StoreSettings, "data")
+    try:
+        parsed = parser.parse_object({"data": kept})
+        settings = parser.instantiate(parsed).data
+    except ArgumentError as error:
+        raise UserError(f"{file}: {' '.join(str(error).split())}") from None
+    assert isinstance(settings, StoreSettings)
+    return settings
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{file} is not there; name a data file, as in configs/data") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{file}: holds no table; see configs/data for how a data file looks")
+    return table
+
+
+def _pick(path: Path, settings: StoreSettings, config: Path) -> str:
+    """Which of the config's sources reads `path`: the one that names it, or the only one."""
+    for name, source in settings.sources.items():
+        if source.source.path.resolve() == path.resolve():
+            return name
+    if len(settings.sources) == 1:
+        return next(iter(settings.sources))
+    there = ", ".join(str(s.source.path) for s in settings.sources.values())
+    raise UserError(f"{path} is none of the sources of {config}, which are {there}")

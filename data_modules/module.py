@@ -1,0 +1,333 @@
+"""The one LightningDataModule: every source, every model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_modules.prepare import catalogue, prepare, store_path
+from data_modules.recording import Clock, Span
+from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
+from data_modules.splits import NAMES, SourceConfig, resolve
+from data_modules.statistics import statistics
+from data_modules.store import Store
+from data_modules.text import Captions, Detail, force_by_activity, grip_words
+from data_modules.windows import Track, WindowIndex, Windows, index_windows
+from mssim.errors import UserError
+from mssim.senses import SenseSet
+
+
+class DataModule(pl.LightningDataModule):
+    """Windows of synchronised video and senses from one source or several.
+
+    Args:
+        sources: By name, the files and which of them train, validate and test.
+        senses: The union of the sources' senses; each source fills those that it has.
+        size: Pixels a side, S.
+        rate: Frames a second; the source's own by default.
+        store: Folder that holds the stores.
+        context: Context frames, H.
+        predict: Frames to predict, P.
+        predict_min: Where given, each training batch predicts between this many and `predict`.
+        strides: Rows between the frames of a training window; 1 by default.
+        start_every: Rows between the starts of training windows.
+        eval_every: Rows between the starts of validation and test windows, which have stride 1.
+        text: How much is said about a window.
+        use_senses: Only these senses of `senses`; all by default.
+        sense_dropout: Chance that a training window goes without a sense; it keeps one at least.
+        batch_size: Training windows a batch, on each rank.
+        eval_batch_size: Validation and test windows a batch.
+        workers: Processes that read; 0 reads in the main process.
+        seed: Of shuffling, dropout and predicted lengths.
+        limit: Only the first so many recordings of each split.
+        epoch_batches: Training batches an epoch; all windows once by default.
+
+    Raises:
+        UserError: A number is out of range, or a split selects nothing or overlaps another.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, SourceConfig],
+        senses: SenseSet,
+        size: int = 64,
+        rate: float | None = None,
+        store: Path = Path("stores"),
+        context: int = 4,
+        predict: int = 8,
+        predict_min: int | None = None,
+        strides: list[int] | None = None,
+        start_every: int = 1,
+        eval_every: int = 4,
+        text: Detail = "phrase",
+        use_senses: list[str] | None = None,
+        sense_dropout: float = 0.0,
+        batch_size: int = 16,
+        eval_batch_size: int = 16,
+        workers: int = 0,
+        seed: int = 0,
+        limit: int | None = None,
+        epoch_batches: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.sources = sources
+        self.senses = senses if use_senses is None else senses.select(use_senses)
+        self.clock = Clock(senses, size, rate)
+        self.store = Path(store)
+        self.context, self.predict, self.predict_min = context, predict, predict_min
+        self.strides = [1] if strides is None else strides
+        self.start_every, self.eval_every = start_every, eval_every
+        self.text: Detail = text
+        self.sense_dropout = sense_dropout
+        self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
+        self.seed, self.limit, self.epoch_batches = seed, limit, epoch_batches
+        self._check()
+
+    def prepare_data(self) -> None:
+        """Convert what the splits need and the stores lack."""
+        for name, config in self.sources.items():
+            wanted = {i for ids in self._splits(name).values() for i in ids}
+            prepare(name, config.source, self.clock, self.store, only=wanted)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the stores and lay out the windows; a second call does nothing."""
+        self._data  # noqa: B018
+
+    @property
+    def datasets(self) -> dict[str, Windows]:
+        """The windows of each split."""
+        return self._data.windows
+
+    @property
+    def unit_names(self) -> list[str]:
+        """`SOURCE/RECORDING#SPAN` of each unit: what `Batch.unit` counts."""
+        return self._data.unit_names
+
+    @property
+    def unit_labels(self) -> list[str]:
+        """What is done in each unit, as the dataset says."""
+        return self._data.unit_labels
+
+    @property
+    def source_names(self) -> list[str]:
+        """What `Batch.source` counts."""
+        return list(self.sources)
+
+    @property
+    def subject_names(self) -> list[str]:
+        """What `Batch.subject` counts."""
+        return self._data.subjects
+
+    def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and std by sense, each float32 (sources, *shape), from the training split only.
+
+        No element's std is below a tenth of its sense's; it is 1 where the source lacks the sense.
+        """
+        found = [
+            statistics(self._data.stores[name], self._data.ids[name]["train"], self.senses)
+            for name in self.sources
+        ]
+        return {
+            s.name: (
+                torch.from_numpy(np.stack([f[s.name][0] for f in found])),
+                torch.from_numpy(np.stack([f[s.name][1] for f in found])),
+            )
+            for s in self.senses
+        }
+
+    def train_dataloader(self) -> TrainLoader:
+        windows = self.datasets["train"]
+        rank, world = self._place()
+        plan = TrainPlan(
+            np.array([t.source for t in windows.tracks])[windows.index.track],
+            [c.weight for c in self.sources.values()],
+            self.batch_size,
+            self.predict,
+            self.predict_min,
+            rank,
+            world,
+            self.seed,
+            self.epoch_batches,
+        )
+        return TrainLoader(windows, plan, self.workers)
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """Validation windows; an empty list where there are none."""
+        return self._eval_loader("val") if len(self.datasets["val"]) else []
+
+    def test_dataloader(self) -> Loader:
+        if not len(self.datasets["test"]):
+            raise UserError("no test windows; name recordings in data.sources.NAME.split.test")
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> Loader:
+        return self.test_dataloader()
+
+    def _eval_loader(self, split: str) -> Loader:
+        windows = self.datasets[split]
+        plan = EvalPlan(len(windows), self.eval_batch_size, self.predict, *self._place())
+        return Loader(windows, plan, self.workers)
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and world size; alone where no trainer is attached."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _splits(self, name: str) -> dict[str, list[str]]:
+        config = self.sources[name]
+        listed = catalogue(name, config.source, self.clock, self.store)
+        return resolve(name, config.split, listed.entries, listed.splits, self.limit)
+
+    @cached_property
+    def _data(self) -> "_Data":
+        ids = {name: self._splits(name) for name in self.sources}
+        stores = {
+            name: Store(store_path(name, c.source, self.clock, self.store))
+            for name, c in self.sources.items()
+        }
+        return _Data(self, ids, stores)
+
+    def _check(self) -> None:
+        positive = {
+            "size": self.clock.size,
+            "context": self.context,
+            "predict": self.predict,
+            "start_every": self.start_every,
+            "eval_every": self.eval_every,
+            "batch_size": self.batch_size,
+            "eval_batch_size": self.eval_batch_size,
+            "limit": self.limit or 1,
+            "epoch_batches": self.epoch_batches or 1,
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise UserError(f"data.{name}: {value} must be at least 1")
+        if not self.sources:
+            raise UserError("data.sources is empty; name at least one source")
+        if not self.strides or min(self.strides) < 1:
+            raise UserError(f"data.strides: {self.strides} must be whole numbers from 1")
+        if self.predict_min is not None and not 1 <= self.predict_min <= self.predict:
+            raise UserError(
+                f"data.predict_min: {self.predict_min} must lie in 1 to predict = {self.predict}"
+            )
+        if not 0 <= self.sense_dropout < 1:
+            raise UserError(f"data.sense_dropout: {self.sense_dropout} must lie in [0, 1)")
+
+
+@dataclass
+class _Opened:
+    """A prepared recording with what the layout of windows needs."""
+
+    source: str
+    split: str
+    track: Track
+    frames: int
+    spans: tuple[Span, ...]
+
+
+class _Data:
+    """The opened stores, their units numbered, and the windows of each split."""
+
+    def __init__(
+        self, module: DataModule, ids: dict[str, dict[str, list[str]]], stores: dict[str, Store]
+    ) -> None:
+        self.module, self.ids, self.stores = module, ids, stores
+        self.unit_names: list[str] = []
+        self.unit_labels: list[str] = []
+        self.cameras: list[str] = []
+        recordings = self._open()
+        if module.text == "sentence":
+            forces = [self._forces(r) for r in recordings]
+        self.windows = {}
+        typical: dict[int, tuple[float, float]] = {}
+        for split in NAMES:
+            mine = [i for i, r in enumerate(recordings) if r.split == split]
+            index = self._index(split, [recordings[i] for i in mine])
+            grip = None
+            if module.text == "sentence":
+                force = self._window_force(index, [forces[i] for i in mine])
+                activity = self._activities()[index.unit]
+                typical = typical or force_by_activity(force, activity)
+                grip = grip_words(force, activity, typical)
+            self.windows[split] = Windows(
+                [recordings[i].track for i in mine],
+                index,
+                module.senses,
+                module.context,
+                self.cameras,
+                Captions(module.text, self.unit_labels, grip),
+                module.sense_dropout if split == "train" else 0.0,
+                module.seed,
+            )
+
+    def _open(self) -> list[_Opened]:
+        """All recordings of all splits, units numbered by source and recording."""
+        out: list[_Opened] = []
+        subjects: list[str] = []
+        for number, (source, splits) in enumerate(self.ids.items()):
+            part = {i: split for split, ids in splits.items() for i in ids}
+            for id in sorted(part):
+                recording = self.stores[source].open(id)
+                subjects.append(recording.subject)
+                self.cameras = self.cameras or list(recording.cameras)
+                track = Track(self.stores[source], id, number, 0, len(self.unit_names))
+                out.append(_Opened(source, part[id], track, recording.frames, recording.spans))
+                for n, span in enumerate(recording.spans):
+                    self.unit_names.append(f"{source}/{id}#{n}")
+                    self.unit_labels.append(span.text)
+        self.subjects = sorted(set(subjects))
+        for opened, subject in zip(out, subjects, strict=True):
+            t = opened.track
+            opened.track = Track(t.store, t.id, t.source, self.subjects.index(subject), t.unit)
+        return out
+
+    def _index(self, split: str, recordings: Sequence[_Opened]) -> WindowIndex:
+        module = self.module
+        train = split == "train"
+        return index_windows(
+            [(r.track.unit, r.frames, r.spans, i) for i, r in enumerate(recordings)],
+            module.context,
+            module.context + module.predict,
+            module.strides if train else [1],
+            module.start_every if train else module.eval_every,
+        )
+
+    def _activities(self) -> NDArray[np.int64]:
+        """Index of each unit's activity, (units,)."""
+        _, index = np.unique(self.unit_labels, return_inverse=True)
+        return index.astype(np.int64)
+
+    def _forces(self, opened: _Opened) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Running sum of the hands' mean force, and of its presence, each (N + 1,)."""
+        recording = opened.track.store.open(opened.track.id)
+        names = [n for n in recording.senses if "tactile" in n]
+        total, count = np.zeros(opened.frames + 1), np.zeros(opened.frames + 1)
+        for name in names:
+            present = np.asarray(recording.present[name])
+            values = np.asarray(recording.senses[name])
+            mean = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
+            total[1:] += np.cumsum(np.where(present, mean, 0.0))
+            count[1:] += np.cumsum(present)
+        return total, count
+
+    def _window_force(
+        self, index: WindowIndex, sums: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+    ) -> NDArray[np.float64]:
+        """Mean hand force of each window (n,); NaN where no hand feels."""
+        length = self.module.context + self.module.predict
+        out = np.full(len(index), np.nan)
+        for track, (total, count) in enumerate(sums):
+            rows = np.flatnonzero(index.track == track)
+            first = index.start[rows].clip(0)
+            last = (first + (length - 1) * index.stride[rows] + 1).clip(max=len(total) - 1)
+            felt = count[last] - count[first]
+            known = felt > 0
+            out[rows[known]] = (total[last] - total[first])[known] / felt[known]
+        return out

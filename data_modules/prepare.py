@@ -1,0 +1,265 @@
+"""Source -> store: every recording converted once, then memory-mapped for ever.
+
+    STORES/NAME-HASH/index.json     what the source held, so that a prepared store needs no source
+
+Where everything is there this reads names and sizes only, and imports no file format.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data_modules.recording import Clock, Entry
+from data_modules.sources.base import Source
+from data_modules.store import Store, write_text
+from mssim.errors import UserError
+
+
+class Catalogue:
+    """What a source holds: its recordings in order, and the splits that it declares.
+
+    Attributes:
+        entries: In the source's order.
+        splits: Recording ids by split, where the dataset declares them.
+    """
+
+    def __init__(self, entries: list[Entry], splits: dict[str, list[str]] | None) -> None:
+        self.entries = entries
+        self.splits = splits
+
+    @property
+    def ids(self) -> list[str]:
+        return [e.id for e in self.entries]
+
+
+def store_path(name: str, source: Source, clock: Clock, root: Path) -> Path:
+    """Where the store of a source on a clock lies: named after all that changes its content."""
+    return root / f"{name}-{_digest(_identity(source, clock))[:8]}"
+
+
+def catalogue(name: str, source: Source, clock: Clock, root: Path) -> Catalogue:
+    """List a source, from the store's index while the source's files are as they were.
+
+    A source that is gone is listed from the index as well: its store is still good.
+
+    Raises:
+        UserError: There is neither source nor index, or the source is not what it should be.
+    """
+    index = store_path(name, source, clock, root) / "index.json"
+    listing = _listing(source.path)
+    if index.exists():
+        known = json.loads(index.read_text())
+        if listing in (known["listing"], None):
+            entries = [_entry_from(e) for e in known["entries"]]
+            return Catalogue(entries, known["splits"])
+    entries = source.entries()
+    declared = source.splits()
+    splits = {k: list(v) for k, v in declared.items()} if declared else None
+    id, count = Counter(e.id for e in entries).most_common(1)[0]
+    if count > 1:
+        raise UserError(
+            f"{source.path}: recording {id} is there {count} times; rename or remove one"
+        )
+    return Catalogue(entries, splits)
+
+
+def prepare(
+    name: str,
+    source: Source,
+    clock: Clock,
+    root: Path,
+    limit: int | None = None,
+    jobs: int = 1,
+    only: Collection[str] | None = None,
+) -> Store:
+    """Convert what is not yet in the store, and open it.
+
+    Args:
+        name: Name of the source; part of the store's name.
+        source: What to read.
+        clock: What to bring it to.
+        root: Folder that holds the stores.
+        limit: Only the first so many recordings.
+        jobs: Processes that convert at once.
+        only: Ids of the recordings that are wanted; all by default.
+
+    Raises:
+        UserError: A recording cannot be converted (the others are, first), or the disk is full.
+    """
+    path = store_path(name, source, clock, root)
+    listed = catalogue(name, source, clock, root)
+    entries = [e for e in listed.entries if only is None or e.id in only][:limit]
+    try:
+        store = Store.create(path, name, _identity(source, clock))
+        store.sweep()
+        _save_index(path, source, listed)
+        gone = not source.path.exists()
+        todo = [e for e in entries if not (_is_there(store, e) if gone else store.has(e))]
+        if todo and gone:
+            raise UserError(f"{source.path} is not there, and {todo[0].id} is not in {path}")
+        if todo:
+            _announce(name, todo, clock, path)
+            _convert_all(store, source, clock, todo, jobs)
+    except OSError as error:
+        raise _disk_error(error, path, entries, clock) from None
+    return store
+
+
+def required_bytes(entries: Iterable[Entry], clock: Clock) -> int:
+    """About how large recordings will be in the store."""
+    senses = sum(4 * s.width + 1 for s in clock.senses)
+    total = 0.0
+    for entry in entries:
+        picture = clock.size * clock.size * 3 * int(entry.key.get("cameras", 1))
+        total += entry.frames * _slower(entry, clock) * (picture + senses)
+    return int(total)
+
+
+def _own_rate(entry: Entry) -> float:
+    """Frames a second that `Entry.frames` counts."""
+    return float(entry.key.get("rate", 10.0))
+
+
+def _slower(entry: Entry, clock: Clock) -> float:
+    """Frames on the clock for each frame that `Entry.frames` counts."""
+    return 1.0 if clock.rate is None else clock.rate / _own_rate(entry)
+
+
+def _announce(name: str, todo: list[Entry], clock: Clock, path: Path) -> None:
+    """Tell the size before starting, and refuse what cannot fit."""
+    need, free = required_bytes(todo, clock), shutil.disk_usage(path).free
+    minutes = sum(e.frames / _own_rate(e) for e in todo) / 60
+    print(
+        f"{name}: {len(todo)} recordings to convert, about {minutes:.1f} minutes, "
+        f"{_size(need)} in {path} ({_size(free)} free)",
+        file=sys.stderr,
+    )
+    if need > free:
+        raise UserError(
+            f"{path}: {_size(need)} needed, {_size(free)} free; make room, or choose another folder"
+        )
+
+
+def _convert_all(store: Store, source: Source, clock: Clock, todo: list[Entry], jobs: int) -> None:
+    from tqdm import tqdm
+
+    failed: list[str] = []
+    with tqdm(total=len(todo), desc=store.source, unit="rec", disable=None) as bar:
+        for entry, problem in _converted(store, source, clock, todo, jobs):
+            if problem:
+                failed.append(f"{entry.id}: {problem}")
+                bar.write(failed[-1], file=sys.stderr)
+            bar.update()
+    if failed:
+        rest = f" ({len(failed)} of {len(todo)} recordings failed; the others are in the store)"
+        raise UserError(failed[0] + (rest if len(todo) > 1 else ""))
+
+
+def _converted(
+    store: Store, source: Source, clock: Clock, todo: list[Entry], jobs: int
+) -> Iterable[tuple[Entry, str | None]]:
+    """Each entry once it is converted, with what went wrong, if anything did."""
+    if jobs <= 1:
+        for entry in todo:
+            yield entry, _convert_one(store, source, clock, entry)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _end_with_parent, (os.getpid(),)) as pool:
+        futures = {pool.submit(_convert_one, store, source, clock, e): e for e in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _convert_one(store: Store, source: Source, clock: Clock, entry: Entry) -> str | None:
+    if store.has(entry):  # another process was quicker
+        return None
+    try:
+        store.add(entry, source.convert, clock)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _end_with_parent(parent: int) -> None:
+    """In a worker: end when the parent is killed, so that nothing converts on unseen."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _disk_error(error: OSError, path: Path, entries: list[Entry], clock: Clock) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        need = _size(required_bytes(entries, clock))
+        return UserError(
+            f"{path}: no room to write ({error.strerror}); about {need} are needed in all; make "
+            "room or choose another folder, then run again: what is done is kept"
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return UserError(f"{path}: {error.strerror}; choose a folder that can be written to")
+    return error
+
+
+def _identity(source: Source, clock: Clock) -> dict[str, Any]:
+    return {
+        "path": str(source.path.resolve()),
+        "signature": source.signature(),
+        "clock": asdict(clock),
+    }
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _listing(path: Path) -> str | None:
+    """Digest of the names, sizes and times of all files below; None where there is nothing."""
+    if not path.exists():
+        return None
+    rows = []
+    for folder, _, files in os.walk(path):
+        for file in files:
+            stat = os.stat(os.path.join(folder, file))
+            rows.append([folder, file, stat.st_size, stat.st_mtime_ns])
+    return _digest(sorted(rows))
+
+
+def _save_index(path: Path, source: Source, listed: Catalogue) -> None:
+    listing = _listing(source.path)
+    file = path / "index.json"
+    if listing is None or (file.exists() and json.loads(file.read_text())["listing"] == listing):
+        return
+    entries = [{**asdict(e), "files": [str(f) for f in e.files]} for e in listed.entries]
+    write_text(file, json.dumps({"listing": listing, "entries": entries, "splits": listed.splits}))
+
+
+def _entry_from(data: dict[str, Any]) -> Entry:
+    return Entry(**{**data, "files": tuple(Path(f) for f in data["files"])})
+
+
+def _is_there(store: Store, entry: Entry) -> bool:
+    return (store.path / "recordings" / entry.id / "meta.json").exists()
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,243 @@
+"""ActionSense: HDF5 and world video as downloaded -> recordings.
+
+    <date>_experiment_<Sxx>/<launch>_actionNet-wearables_<Sxx>/
+        <log>_streamLog_actionNet-wearables_<Sxx>.hdf5
+        <log>_<Sxx>_eye-tracking-video-world_frame.mp4
+
+Video is aligned by `frame_timestamp`, senses by their stamps, and at every time the latest sample
+counts: nothing is interpolated, and no value comes from after its time.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from data_modules.recording import Clock, Entry
+from data_modules.resample import Index, Times, clock_times, last_at_or_before
+from data_modules.sources.actionsense_hdf5 import (
+    frame_stamps,
+    open_file,
+    read_events,
+)
+from data_modules.sources.actionsense_labels import pair_events, to_spans
+from data_modules.sources.actionsense_senses import SenseReader, Signals, own_senses
+from data_modules.sources.actionsense_video import VideoEndedError, VideoInfo, picked_frames, probe
+from data_modules.sources.base import Source
+from data_modules.store import Draft
+from mssim.errors import UserError
+
+CAMERA = "world"
+DEFAULT_RATE = 10.0
+_MISSING_FRAMES = 0.05
+_LOG = "*_streamLog_actionNet-wearables_*.hdf5"
+_NAME = re.compile(
+    r"(?P<log>\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_streamLog_actionNet-wearables_(?P<subject>S\d+)\.hdf5"
+)
+
+
+class ActionSenseSource(Source):
+    """Recordings of MIT's ActionSense, and of anything that records to its conventions.
+
+    Senses: hand poses (cm, from the Carpus), body pose (cm, from the centre of mass), EMG envelopes
+    (raw units), touch (ADC above baseline), head, root and gaze; `actionsense_senses` has each. A
+    device that is missing from a recording leaves its senses out of it, with a note.
+
+    Args:
+        path: The download, or one experiment's or recording's folder.
+        subjects: Subjects to take, e.g. `[S00, S05]`; all by default.
+        tare: Subtract each taxel's baseline (about 560). Without, touch is raw ADC.
+        tactile_range: Raw ADC readings are clipped to this range, before the tare: by default touch
+            is then about -30 to 463 above baseline. The paper clips to (530, 600).
+        emg_cutoff: Cut-off of the EMG envelope, Hz.
+        stale: A sense is absent where its latest sample is older than this, seconds. Touch comes
+            at 5-6 Hz.
+        missing_video: What to do with a recording without a world video: `error` lists it and
+            fails on converting it, `skip` leaves it out.
+        foreign_senses: Senses that other sources of a mixture bring. Any other sense that is asked
+            for and is none of ActionSense's is taken for a mistake.
+
+    Raises:
+        UserError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        subjects: list[str] | None = None,
+        tare: bool = True,
+        tactile_range: tuple[float, float] = (530.0, 1023.0),
+        emg_cutoff: float = 5.0,
+        stale: float = 0.5,
+        missing_video: Literal["error", "skip"] = "error",
+        foreign_senses: list[str] | None = None,
+    ) -> None:
+        low, high = tactile_range
+        if not low < high:
+            raise UserError(f"tactile_range: {low} to {high} is empty; give low before high")
+        for field, value in (("emg_cutoff", emg_cutoff), ("stale", stale)):
+            if not value > 0:
+                raise UserError(f"{field}: {value} must be above 0")
+        self.path = Path(path)
+        self.subjects = None if subjects is None else sorted(subjects)
+        self.missing_video = missing_video
+        self.foreign_senses = sorted(foreign_senses or [])
+        self.signals = Signals(tare, (float(low), float(high)), float(emg_cutoff), float(stale))
+
+    @staticmethod
+    def matches(path: Path) -> bool:
+        """Does the folder hold a recording of this format? Names only."""
+        return path.is_dir() and next(path.rglob(_LOG), None) is not None
+
+    def entries(self) -> list[Entry]:
+        """Recordings by time; `frames` counts at 10 Hz and is 0 where it cannot be read."""
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: is no folder; give the folder that ActionSense is in")
+        logs = [(p, m) for p in self.path.rglob(_LOG) if (m := _NAME.fullmatch(p.name))]
+        if not logs:
+            raise UserError(
+                f"{self.path}: holds no ActionSense recording ({_LOG}); give the download's folder"
+            )
+        entries = [
+            _entry(path, match["log"], match["subject"])
+            for path, match in sorted(logs, key=lambda log: log[0].name)
+            if self.subjects is None or match["subject"] in self.subjects
+        ]
+        if self.missing_video == "skip":
+            entries = [e for e in entries if e.files[1].exists()]
+        if not entries:
+            there = sorted({m["subject"] for _, m in logs})
+            raise UserError(
+                f"{self.path}: no recording left for subjects {self.subjects} with missing_video "
+                f"{self.missing_video}; there are {', '.join(there)}"
+            )
+        _check_unique(entries)
+        return entries
+
+    def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
+        senses = own_senses(clock.senses, self.foreign_senses)
+        rate = DEFAULT_RATE if clock.rate is None else clock.rate
+        if not rate > 0:
+            raise UserError(f"rate: {rate} frames a second must be above 0")
+        hdf5, video = entry.files
+        info = probe(video)
+        notes: list[str] = []
+        with open_file(hdf5) as file:
+            stamps, numbers, expected = frame_stamps(file, hdf5, notes)
+            film = _Film(video, info, stamps, numbers, expected)
+            times, film_notes = film.write(draft, rate, clock.size, self.signals.stale)
+            reader = SenseReader(file, hdf5, times, 1.0 / rate, info, self.signals)
+            for sense in senses:
+                sampled = reader.read(sense.name, sense.samples_per_frame)
+                if sampled is None or not sampled.present.any():
+                    reader.notes.append(f"sense {sense.name}: its device is missing or silent")
+                    continue
+                draft.add_sense(sense.name, sampled.values, sampled.present)
+                gone = int((~sampled.present).sum())
+                if gone:
+                    reader.notes.append(
+                        f"sense {sense.name}: absent in {gone} of {len(times)} frames"
+                    )
+            label_notes: list[str] = []
+            instances, pair_notes = pair_events(read_events(file, hdf5, label_notes))
+        spans, span_notes = to_spans(instances, times)
+        notes += [*film_notes, *reader.notes, *label_notes, *pair_notes, *span_notes]
+        draft.finish(1.0 / rate, spans, notes)
+
+    def signature(self) -> dict[str, Any]:
+        low, high = self.signals.tactile_range
+        return {
+            "format": 1,
+            "subjects": self.subjects,
+            "tare": self.signals.tare,
+            "tactile_range": [low, high],
+            "emg_cutoff": self.signals.emg_cutoff,
+            "stale": self.signals.stale,
+            "missing_video": self.missing_video,
+            "foreign_senses": self.foreign_senses,
+        }
+
+
+class _Film:
+    """One world video and the times of its frames: (n,) stamps, their frame numbers, and how many
+    frames the stamps say there are.
+    """
+
+    def __init__(
+        self, path: Path, info: VideoInfo, stamps: Times, numbers: Index, expected: int
+    ) -> None:
+        self._path = path
+        self._info = info
+        self._stamps = stamps
+        self._numbers = numbers
+        self._expected = expected
+
+    def write(self, draft: Draft, rate: float, size: int, stale: float) -> tuple[Times, list[str]]:
+        """Write the frames to the draft; returns the clock (N,) that they stand on, and notes.
+
+        Raises:
+            UserError: More than 5 % of the frames are missing.
+        """
+        there, cause = self._info.frames or self._expected, ""
+        while True:
+            used = self._check(min(there, self._expected), cause)
+            stamps = self._stamps[:used]
+            times = clock_times(float(stamps[0]), float(stamps[-1]), rate)
+            held = last_at_or_before(stamps, times)
+            try:
+                frames = picked_frames(self._path, self._numbers[held], size)
+                draft.add_frames(CAMERA, frames, len(times))
+                break
+            except VideoEndedError as error:
+                # The header promised more than the file holds: once more, with what there is.
+                there, cause = error.decoded, error.cause
+        notes = list(self._count_notes(there))
+        old = int((times - stamps[held] > stale).sum())
+        if old:
+            notes.append(f"{self._path.name}: stands still for {old} frames of the clock")
+        return times, notes
+
+    def _check(self, there: int, cause: str) -> int:
+        """How many of the stamps have their frame."""
+        missing = self._expected - there
+        if missing > _MISSING_FRAMES * self._expected:
+            raise UserError(
+                f"{self._path}: {there} frames can be decoded, frame_timestamp has {self._expected}"
+                f"{f' ({cause})' if cause else ''}; more than 5 % are missing, download it again"
+            )
+        return int((self._numbers < there).sum())
+
+    def _count_notes(self, there: int) -> Iterable[str]:
+        if there < self._expected:
+            yield (
+                f"{self._path.name}: {there} frames for {self._expected} timestamps; "
+                f"the last {self._expected - there} timestamps dropped"
+            )
+        elif there > self._expected:
+            yield f"{self._path.name}: {there} frames for {self._expected} timestamps; rest unused"
+
+
+def _entry(path: Path, log: str, subject: str) -> Entry:
+    video = path.with_name(f"{log}_{subject}_eye-tracking-video-world_frame.mp4")
+    about = {"cameras": 1, "rate": DEFAULT_RATE}
+    return Entry(f"{log}_{subject}", subject, (path, video), _about_frames(path), about)
+
+
+def _about_frames(path: Path) -> int:
+    """Frames at 10 Hz, from the first and last stamps; 0 where they cannot be read."""
+    try:
+        with open_file(path) as file:
+            stamps, _, _ = frame_stamps(file, path, [])
+    except UserError:
+        return 0
+    return len(clock_times(float(stamps[0]), float(stamps[-1]), DEFAULT_RATE))
+
+
+def _check_unique(entries: list[Entry]) -> None:
+    seen: dict[str, Path] = {}
+    for entry in entries:
+        other = seen.setdefault(entry.id, entry.files[0])
+        if other != entry.files[0]:
+            raise UserError(
+                f"{entry.files[0]}: the same recording is also in {other.parent}; remove one"
+            )

@@ -1,0 +1,239 @@
+"""Reading the recorder's HDF5: streams with their stamps put in order, read block by block.
+
+A recording is 2-4 GB and no stream is ever asked for more than the rows it needs.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.resample import Index, Times
+from data_modules.sources.actionsense_labels import Event
+from mssim.errors import UserError
+
+_BLOCK_BYTES = 16 * 2**20
+_XSENS_FRAME = 1 / 60
+# Pupil Capture's clock is set to the computer's when recording starts; where that failed its stamps
+# count from an arbitrary moment, and the mean transport delay is a small price against that.
+_PUPIL_UNSYNCED = 5.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream in time order.
+
+    Attributes:
+        name: `device/stream`.
+        data: The HDF5 dataset, (rows, *sample).
+        stamps: float64 (n,), epoch seconds, ascending.
+        rows: int64 (n,), which row of `data` each stamp belongs to.
+        file: For messages.
+    """
+
+    name: str
+    data: Any
+    stamps: Times
+    rows: Index
+    file: Path
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.data.shape[1:])
+
+    def blocks(self, step: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+        """All rows in file order as (first row, block of about 16 MB); every `step`th row only."""
+        wide = max(1, _BLOCK_BYTES // max(1, self.data.dtype.itemsize * int(np.prod(self.sample))))
+        wide = -(-wide // step) * step
+        for start in range(0, len(self.data), wide):
+            with reading(self.file, self.name):
+                block = self.data[start : start + wide : step]
+            yield start, block
+
+    def take(self, index: Index, columns: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Samples by index, as float64.
+
+        Args:
+            index: int64 (...), into `stamps`; negative ones read the first sample.
+            columns: int64 (C,), which entries of the sample's first axis to keep.
+
+        Returns:
+            float64 (..., *sample).
+        """
+        flat = np.maximum(index, 0).ravel()
+        rows, inverse = np.unique(self.rows[flat], return_inverse=True)
+        shape = self.sample if columns is None else (len(columns), *self.sample[1:])
+        out = np.empty((len(rows), *shape), np.float64)
+        for start, block in self.blocks():
+            low, high = np.searchsorted(rows, [start, start + len(block)])
+            picked = block[rows[low:high] - start]
+            out[low:high] = picked if columns is None else picked[:, columns]
+        return out[inverse.ravel()].reshape(*index.shape, *shape)
+
+
+@contextmanager
+def reading(path: Path, field: str) -> Iterator[None]:
+    """Turn HDF5's own errors into one line that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: {field} cannot be read as HDF5 ({text}); the file is truncated or damaged, "
+            f"download it again"
+        ) from None
+
+
+def open_file(path: Path) -> Any:
+    """The HDF5 file, read-only, to be closed by the caller.
+
+    Raises:
+        UserError: It is missing, truncated or not HDF5.
+    """
+    import h5py
+
+    if not path.exists():
+        raise UserError(f"{path}: is not there; download it again")
+    with reading(path, "file"):
+        return h5py.File(path, "r")
+
+
+def open_stream(
+    file: Any, path: Path, name: str, notes: list[str], stamped_by: str | None = None
+) -> Stream | None:
+    """One stream with its rows in time order, or None where the device is missing or silent.
+
+    Rows whose stamp is zero (left behind by a crash) or not finite are trimmed, rows out of order
+    are sorted, and both are noted.
+
+    Args:
+        file: An open `h5py.File`.
+        path: Its path, for messages.
+        name: `device/stream`.
+        notes: What was odd is added here.
+        stamped_by: Another stream of the same device whose data are this one's stamps.
+    """
+    with reading(path, name):
+        group = file.get(name)
+        if group is None or "data" not in group or "time_s" not in group:
+            return None
+        data, received = group["data"], np.ravel(group["time_s"][()])
+    count = min(len(data), len(received))
+    if len(data) != len(received):
+        notes.append(f"{name}: {len(data)} rows but {len(received)} stamps; used the first {count}")
+    stamps = received[:count].astype(np.float64)
+    good = np.isfinite(stamps) & (stamps != 0)
+    if stamped_by is not None:
+        stamps, good = _restamp(file, path, stamped_by, stamps, good, notes)
+    if not good.all():
+        notes.append(f"{name}: {int((~good).sum())} rows without a stamp trimmed")
+    rows = np.flatnonzero(good)
+    if len(rows) == 0:
+        return None
+    stamps = stamps[rows]
+    late = int((np.diff(stamps) < 0).sum())
+    if late:
+        notes.append(f"{name}: stamps run backwards {late} times; rows sorted by time")
+        order = np.argsort(stamps, kind="stable")
+        stamps, rows = stamps[order], rows[order]
+    return Stream(name, data, stamps, rows.astype(np.int64), path)
+
+
+def frame_stamps(file: Any, path: Path, notes: list[str]) -> tuple[Times, Index, int]:
+    """When each frame of the world video was taken.
+
+    Row i of `frame_timestamp` is frame i of the video, so rows are never sorted: a row whose stamp
+    is not above all before it is skipped instead.
+
+    Returns:
+        float64 (n,) epoch seconds, ascending; int64 (n,) their frame numbers; and how many frames
+        the video should have.
+
+    Raises:
+        UserError: There are no stamps.
+    """
+    name = "eye-tracking-video-world/frame_timestamp"
+    missing = UserError(
+        f"{path}: {name} is missing or empty, so the video has no times; leave the recording out"
+    )
+    with reading(path, name):
+        group = file.get(name)
+        if group is None or "data" not in group or "time_s" not in group:
+            raise missing
+        received = np.ravel(group["time_s"][()]).astype(np.float64)
+    good = np.isfinite(received) & (received != 0)
+    stamps, good = _restamp(file, path, name, received, good, notes)
+    rows = np.flatnonzero(good)
+    if len(rows) == 0:
+        raise missing
+    expected = int(rows[-1]) + 1
+    if expected < len(received):
+        notes.append(f"{name}: {len(received) - expected} rows without a stamp trimmed")
+    stamps = stamps[rows]
+    rising = np.ones(len(rows), bool)
+    rising[1:] = stamps[1:] > np.maximum.accumulate(stamps)[:-1]
+    if not rising.all():
+        notes.append(f"{name}: {int((~rising).sum())} rows not after the one before; skipped")
+    return stamps[rising], rows[rising].astype(np.int64), expected
+
+
+def one_frame(*streams: Stream) -> tuple[Stream, ...]:
+    """Give Xsens streams common stamps, where they hold the same frames.
+
+    One Xsens frame arrives as several messages a moment apart. With equal lengths and stamps within
+    half a frame, row i of each is the same frame, known when the last of its messages is in; then
+    holding the latest sample never mixes two frames. Otherwise the streams stay as they are.
+    """
+    first = streams[0].stamps
+    if any(len(s.stamps) != len(first) for s in streams):
+        return streams
+    if max(np.abs(s.stamps - first).max() for s in streams) > _XSENS_FRAME / 2:
+        return streams
+    common = np.max([s.stamps for s in streams], axis=0)
+    return tuple(replace(s, stamps=common) for s in streams)
+
+
+def read_events(file: Any, path: Path, notes: list[str]) -> list[Event]:
+    """Rows of `experiment-activities/activities`, in file order; none where it is missing."""
+    stream = open_stream(file, path, "experiment-activities/activities", [])
+    if stream is None:
+        notes.append("experiment-activities: missing; the recording has no labels")
+        return []
+    with reading(path, stream.name):
+        table = stream.data[()]
+    rows = [[cell.decode("utf-8", "replace").strip() for cell in row] for row in table]
+    order = np.argsort(stream.rows)
+    stamps = stream.stamps[order].tolist()
+    return [Event(t, *rows[r][:3]) for t, r in zip(stamps, stream.rows[order], strict=True)]
+
+
+def _restamp(
+    file: Any,
+    path: Path,
+    name: str,
+    received: Times,
+    good: NDArray[np.bool_],
+    notes: list[str],
+) -> tuple[Times, NDArray[np.bool_]]:
+    """Stamps of capture from stream `name`, checked against those of reception."""
+    with reading(path, name):
+        group = file.get(name)
+        if group is None or "data" not in group:
+            notes.append(f"{name}: missing; used the times of reception")
+            return received, good
+        taken = np.ravel(group["data"][()]).astype(np.float64)
+    count = min(len(taken), len(received))
+    received, taken, good = received[:count], taken[:count], good[:count]
+    good = good & np.isfinite(taken) & (taken != 0)
+    if not good.any():
+        return taken, good
+    offset = float(np.median((received - taken)[good]))
+    if abs(offset) > _PUPIL_UNSYNCED:
+        notes.append(f"{name}: the eye tracker's clock was {offset:.1f} s off; shifted")
+        return taken + offset, good
+    return taken, good

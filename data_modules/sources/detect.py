@@ -1,0 +1,71 @@
+"""Which source reads a folder: told from the names of the files in it.
+
+A source is imported once it is the one, so that none waits for the libraries of the others.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from data_modules.sources.base import Source
+from mssim.errors import UserError
+from mssim.senses import Sense, SenseSet
+
+SENSES = Path(__file__).parents[2] / "configs" / "senses"
+"""Where the repository keeps its sets of senses."""
+
+
+def detect(path: Path) -> tuple[Source, SenseSet]:
+    """The source that reads a folder, and the senses that it is read with by default.
+
+    A LeRobot dataset gives each of its float vectors that start with `observation.` as a sensation
+    and `action` as a command; ActionSense gives all that `configs/senses/actionsense.yaml` lists.
+
+    Args:
+        path: A dataset's folder.
+
+    Raises:
+        UserError: The folder is not there, or holds no format that is known.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: is no folder; give the folder of a dataset")
+    if (path / "meta" / "info.json").exists():
+        return _lerobot(path)
+    from data_modules.sources.actionsense import ActionSenseSource
+
+    if ActionSenseSource.matches(path):
+        return ActionSenseSource(path), read_senses(SENSES / "actionsense.yaml")
+    raise UserError(
+        f"{path}: neither a LeRobot dataset (meta/info.json) nor ActionSense recordings "
+        "(*_streamLog_*.hdf5); give the folder that holds one of them"
+    )
+
+
+def read_senses(file: Path) -> SenseSet:
+    """The set of senses in a YAML file.
+
+    Raises:
+        UserError: The file is not there or does not list senses.
+    """
+    try:
+        listed = yaml.safe_load(file.read_text())["senses"]
+        return SenseSet([Sense(**sense) for sense in listed])
+    except FileNotFoundError:
+        raise UserError(f"{file} is not there; name a file of senses") from None
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file}: not a list of senses ({' '.join(str(error).split())}); "
+            "see configs/senses for how one looks"
+        ) from None
+
+
+def _lerobot(path: Path) -> tuple[Source, SenseSet]:
+    from data_modules.sources.lerobot import LeRobotSource, default_senses
+
+    bare = LeRobotSource(path, {})
+    columns = default_senses(bare.info)
+    senses = [
+        Sense(name, [c.stop], "", 1, "command" if c.column == "action" else "sensation")
+        for name, c in columns.items()
+    ]
+    return LeRobotSource(path, columns), SenseSet(senses)

@@ -1,0 +1,127 @@
+"""Which recordings train, which validate, which test: by recording, by subject, or as declared.
+
+Never by window: neighbouring windows share frames.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data_modules.recording import Entry
+from data_modules.sources.base import Source
+from mssim.errors import UserError
+
+NAMES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which recordings go where.
+
+    Args:
+        by: What the lists name: `recording` ids or ranges such as `0:63` in the source's order,
+            `subject` names, or the splits that the `dataset` itself declares.
+        train: What trains.
+        val: What validates; may be empty.
+        test: What tests; may be empty.
+    """
+
+    by: Literal["recording", "subject", "dataset"] = "recording"
+    train: list[str] = field(default_factory=list)
+    val: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+
+    def items(self, name: str) -> list[str]:
+        """The list of one split, by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of data and what it is used for.
+
+    Args:
+        source: The files.
+        split: Which recordings train, validate and test.
+        weight: How often an epoch sees each training window of this source.
+    """
+
+    source: Source
+    split: Split
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise UserError(f"weight {self.weight} of {self.source.path} must be positive")
+
+
+def resolve(
+    name: str,
+    split: Split,
+    entries: Sequence[Entry],
+    declared: dict[str, list[str]] | None = None,
+    limit: int | None = None,
+) -> dict[str, list[str]]:
+    """Recording ids by split, each in the source's order.
+
+    Args:
+        name: The source's name, for messages.
+        split: What the user asked for.
+        entries: What there is.
+        declared: The dataset's own splits, if it has any.
+        limit: Only the first so many recordings of each split.
+
+    Raises:
+        UserError: An item selects nothing, nothing trains, or a recording is in two splits.
+    """
+    chosen: dict[str, list[str]] = {}
+    for part in NAMES:
+        ids: set[str] = set()
+        for item in split.items(part):
+            found = _select(split.by, item, entries, declared)
+            if not found:
+                raise UserError(_nothing(name, part, item, split.by, entries, declared))
+            ids |= found
+        chosen[part] = [e.id for e in entries if e.id in ids]
+    if not chosen["train"]:
+        raise UserError(f"sources.{name}.split.train is empty; name the recordings to train on")
+    for i, first in enumerate(NAMES):
+        for second in NAMES[i + 1 :]:
+            both = [x for x in chosen[first] if x in set(chosen[second])]
+            if both:
+                raise UserError(
+                    f"sources.{name}.split: {both[0]} is in {first} and in {second}; "
+                    "a recording belongs to one split"
+                )
+    return {part: ids[:limit] for part, ids in chosen.items()}
+
+
+def _select(
+    by: str, item: str, entries: Sequence[Entry], declared: dict[str, list[str]] | None
+) -> set[str]:
+    if by == "subject":
+        return {e.id for e in entries if e.subject == item}
+    if by == "dataset":
+        return set((declared or {}).get(item, [])) & {e.id for e in entries}
+    if re.fullmatch(r"\d*:\d*", item):
+        first, last = item.split(":")
+        return {e.id for e in entries[int(first or 0) : int(last) if last else None]}
+    return {e.id for e in entries if e.id == item}
+
+
+def _nothing(
+    name: str,
+    part: str,
+    item: str,
+    by: str,
+    entries: Sequence[Entry],
+    declared: dict[str, list[str]] | None,
+) -> str:
+    if by == "subject":
+        there = "subjects " + ", ".join(sorted({e.subject for e in entries}))
+    elif by == "dataset":
+        there = "declared splits " + (", ".join(declared) if declared else "none")
+    else:
+        there = f"{len(entries)} recordings, {entries[0].id} to {entries[-1].id}"
+    return f"sources.{name}.split.{part}: {by} {item!r} selects nothing; there are {there}"

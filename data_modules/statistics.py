@@ -1,0 +1,86 @@
+"""Mean and standard deviation of each sense over a source's training recordings.
+
+Streamed over the memory maps, counted in float64, over the rows inside spans where the sense is
+present; cached beside the recordings under a name that follows from what they hold.
+"""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from data_modules.recording import Recording
+from data_modules.store import Store
+from mssim.senses import Sense, SenseSet
+
+FLOOR = 0.1
+"""No element's deviation counts as less than this share of its sense's: taxels may be dead."""
+
+CHUNK = 4096
+"""Rows read at once."""
+
+Moments = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def statistics(store: Store, ids: Sequence[str], senses: SenseSet) -> dict[str, Moments]:
+    """Mean and std by sense, each float32 (*shape); 0 and 1 where the source lacks the sense.
+
+    Args:
+        store: The source's store.
+        ids: Its training recordings.
+        senses: Which senses.
+    """
+    file = _cache(store, ids, senses)
+    if file.exists():
+        with np.load(file, allow_pickle=False) as saved:
+            return {n: (saved[f"mean.{n}"], saved[f"std.{n}"]) for n in senses.names}
+    recordings = [store.open(i) for i in ids]
+    out = {s.name: _moments(recordings, s) for s in senses}
+    arrays = {f"mean.{n}": m for n, (m, _) in out.items()}
+    arrays |= {f"std.{n}": s for n, (_, s) in out.items()}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    with temporary.open("wb") as handle:
+        np.savez(handle, allow_pickle=False, **arrays)
+    temporary.replace(file)
+    return out
+
+
+def _moments(recordings: Sequence[Recording], sense: Sense) -> Moments:
+    count, total, square = 0, np.zeros(sense.size), np.zeros(sense.size)
+    shift: NDArray[np.float64] | None = None
+    for recording in recordings:
+        if sense.name not in recording.senses:
+            continue
+        values, present = recording.senses[sense.name], recording.present[sense.name]
+        for span in recording.spans:
+            for first in range(span.start, span.stop, CHUNK):
+                part = slice(first, min(first + CHUNK, span.stop))
+                rows = rearrange(values[part][present[part]], "n k ... -> (n k) (...)")
+                if not len(rows):
+                    continue
+                # Around the first value, so that a large mean does not eat the variance's digits.
+                shift = rows[0].astype(np.float64) if shift is None else shift
+                centred = rows.astype(np.float64) - shift
+                count += len(rows)
+                total += centred.sum(axis=0)
+                square += (centred**2).sum(axis=0)
+    if shift is None:
+        return np.zeros(sense.shape, np.float32), np.ones(sense.shape, np.float32)
+    mean = total / count
+    variance = np.maximum(square / count - mean**2, 0.0)
+    overall = float(np.sqrt(variance.mean()))
+    std = np.maximum(np.sqrt(variance), FLOOR * overall) if overall > 0 else np.ones(sense.size)
+    shaped = (mean + shift).reshape(sense.shape), std.reshape(sense.shape)
+    return shaped[0].astype(np.float32), shaped[1].astype(np.float32)
+
+
+def _cache(store: Store, ids: Sequence[str], senses: SenseSet) -> Path:
+    key = hashlib.sha256("\n".join([*senses.names, *ids]).encode())
+    for i in ids:
+        key.update((store.path / "recordings" / i / "meta.json").read_bytes())
+    return store.path / f"statistics-{key.hexdigest()[:16]}.npz"

@@ -1,0 +1,93 @@
+"""From configuration to networks: the one place where parts of `mssim` are put together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mssim.action.encoder import ActionEncoder, EncoderConfig
+from mssim.errors import UserError
+from mssim.senses import SenseSet
+from mssim.towers import OpenClipTower, SmallTower, Tower
+from mssim.video.diffusion import Diffusion, DiffusionConfig
+from mssim.video.simulator import VideoSimulator
+from mssim.video.unet import SpaceTimeUNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """What looks at frames and reads text.
+
+    Args:
+        kind: `small` is trained with the model; `open_clip` is frozen and needs its weights.
+        channels: Of the small tower's first layer.
+        model: Architecture, for open_clip.
+        pretrained: Weights tag or checkpoint file, for open_clip.
+    """
+
+    kind: Literal["small", "open_clip"] = "small"
+    channels: int = 16
+    model: str = "ViT-H-14"
+    pretrained: str = "laion2b_s32b_b79k"
+
+
+def build_tower(config: TowerConfig, encoder: EncoderConfig) -> Tower:
+    """The tower, of the encoder's feature width.
+
+    Raises:
+        UserError: The pretrained model has another width.
+    """
+    if config.kind == "small":
+        return SmallTower(encoder.feature, config.channels, text=encoder.text != "off")
+    tower = OpenClipTower(config.model, config.pretrained)
+    if tower.width != encoder.feature:
+        raise UserError(
+            f"encoder.feature: {encoder.feature}, but {config.model} has {tower.width}; "
+            "set them equal"
+        )
+    return tower
+
+
+def build_simulator(
+    senses: SenseSet,
+    sources: int,
+    context: int,
+    predict: int,
+    encoder: EncoderConfig,
+    tower: TowerConfig,
+    unet: UNetConfig,
+    diffusion: DiffusionConfig,
+    drop_condition: float,
+) -> VideoSimulator:
+    """A simulator with fresh weights."""
+    simulator = VideoSimulator(
+        ActionEncoder(senses, sources, encoder),
+        build_tower(tower, encoder),
+        SpaceTimeUNet(unet, context, predict),
+        Diffusion(diffusion),
+        drop_condition=drop_condition,
+    )
+    # Channels last is what fast convolutions want, on CPUs and GPUs alike.
+    simulator.net.to(memory_format=torch.channels_last)
+    return simulator
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, plain data and tensors only.
+
+    Raises:
+        UserError: It is not there, cut short, or no checkpoint.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no checkpoint there; train first with `mssim fit`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"]
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path}: not a readable checkpoint ({reason[:120]}); "
+            "choose another file of the run's checkpoints/ folder"
+        ) from None
+    return dict(content)

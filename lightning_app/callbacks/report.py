@@ -1,0 +1,114 @@
+"""Report: what is written into the run folder by `test` and `predict`, for a person to look at."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from einops import rearrange
+from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_app.modules.simulator import Simulator
+from lightning_app.report.drift import write_drift
+from lightning_app.report.page import write_page
+from lightning_app.report.scores import write_scores
+from lightning_app.report.table import build_table, write_table
+from lightning_app.report.video import film_strip, side_by_side, write_gif, write_mp4, write_png
+from lightning_app.scoring import device_name
+from mssim.batch import Batch
+
+
+class Report(Callback):
+    """Metric table, drift plot, rollout videos and `index.html`.
+
+    Args:
+        gifs: How many rollouts are also written as GIF and film strip.
+    """
+
+    def __init__(self, gifs: int = 1) -> None:
+        self.gifs = gifs
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not isinstance(pl_module, Simulator):
+            return
+        # Gathering is every rank's work; writing is one's.
+        rows, distances = pl_module.scoring.compute(), pl_module.scoring.distances()
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        table = build_table(rows, pl_module.scoring.lpips, distances, seed=pl_module.seed)
+        facts = _facts(pl_module)
+        write_table(folder, table, facts)
+        write_scores(folder / "scores.npz", rows)
+        write_drift(folder / "drift.png", rows, _interval(pl_module))
+        print((folder / "metrics.md").read_text())
+        print(f"wrote {write_page(folder, folder.name, facts)}")
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not isinstance(pl_module, Simulator):
+            return
+        folder = Path(trainer.default_root_dir) / "rollouts"
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in range(batch.size):
+            unit = pl_module.data.unit_names[int(batch.unit[row])]
+            first = batch_idx == 0 and row < self.gifs
+            _write_rollout(folder / unit.replace("/", "_"), batch, row, outputs[row], first)
+
+    def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and isinstance(pl_module, Simulator):
+            folder = Path(trainer.default_root_dir)
+            print(f"wrote {write_page(folder, folder.name, _facts(pl_module))}")
+
+
+def _write_rollout(stem: Path, batch: Batch, row: int, predicted: Tensor, moving: bool) -> None:
+    """STEM.mp4, and where `moving` STEM.gif and STEM.png: truth beside prediction."""
+    frames = next(iter(batch.frames.values()))[row]
+    h = batch.context
+    real = int(batch.target_mask[row].sum())
+    true = _pictures(frames)[: h + real]
+    shown = np.concatenate([true[:h], _pictures(predicted)[:real]])
+    traces: dict[str, NDArray[np.float64]] = {}
+    for m, (name, values) in enumerate(batch.senses.items()):
+        if batch.presence[row, :, m].any():
+            flat = rearrange(values[row, : h + real], "t ... -> t (...)")
+            traces[name] = flat.cpu().double().numpy()
+    fps = 1.0 / float(batch.interval[row])
+    write_mp4(stem.with_name(stem.name + ".mp4"), side_by_side(true, shown, h, traces), fps)
+    if moving:
+        write_gif(stem.with_name(stem.name + ".gif"), side_by_side(true, shown, h, traces), fps)
+        write_png(stem.with_name(stem.name + ".png"), film_strip(true, shown, h))
+
+
+def _pictures(frames: Tensor) -> NDArray[np.uint8]:
+    """uint8 (T, 3, S, S) as (T, S, S, 3)."""
+    return np.ascontiguousarray(rearrange(frames.cpu(), "t c y x -> t y x c").numpy())
+
+
+def _interval(module: Simulator) -> float:
+    """Seconds between the frames of a test window."""
+    return float(module.data.datasets["test"].tracks[0].store_interval)
+
+
+def _facts(module: Simulator) -> Mapping[str, object]:
+    """What a number in the table came from."""
+    trainer, sampler = module.trainer, module.sampler
+    return {
+        "data": ", ".join(module.data.source_names),
+        "size": f"{module.data.clock.size} px",
+        "checkpoint": trainer.ckpt_path or "none",
+        "sampler": f"{sampler.kind}, {sampler.steps} steps, guidance {sampler.guidance:g}",
+        "seed": module.seed,
+        "precision": trainer.precision,
+        "hardware": device_name(module.device),
+    }

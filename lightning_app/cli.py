@@ -1,0 +1,74 @@
+"""`mssim`: one word, then what it needs. Imports stay inside, so that `--help` answers at once."""
+
+import sys
+from collections.abc import Sequence
+
+from mssim.errors import UserError
+
+TRAINER_COMMANDS = {
+    "fit": "train a module: mssim fit --config configs/g1.yaml",
+    "validate": "score a run's best weights on the validation split",
+    "test": "write a run's metric table and drift plot: mssim test --config runs/g1/config.yaml",
+    "predict": "write a run's rollout videos: mssim predict --config runs/g1/config.yaml",
+}
+DATA_COMMANDS = {
+    "prepare": "convert recordings to the store: mssim prepare PATH",
+    "data": "tell and show what is in a dataset: mssim data PATH",
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    Args:
+        args: Words after `mssim`; those of the command line by default.
+
+    Raises:
+        SystemExit: With 2 on bad input, after one line on standard error.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    command = words[0] if words else "--help"
+    try:
+        if command in TRAINER_COMMANDS:
+            _train(words)
+        elif command in DATA_COMMANDS:
+            _data(command, words[1:])
+        elif command in ("-h", "--help"):
+            print(_help())
+        else:
+            known = ", ".join({**TRAINER_COMMANDS, **DATA_COMMANDS})
+            raise UserError(f"no command {command!r}; there are {known}")
+    except UserError as error:
+        _stop(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _stop(
+            f"{error.filename or 'a file'}: {error.strerror}; free space or choose another folder"
+        )
+
+
+def _stop(line: str) -> None:
+    print(f"mssim: {' '.join(line.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _train(words: list[str]) -> None:
+    from lightning_app.trainer import run_trainer
+
+    run_trainer(words)
+
+
+def _data(command: str, words: list[str]) -> None:
+    from jsonargparse import auto_cli
+
+    from data_modules import commands
+
+    auto_cli(getattr(commands, command), args=words, prog=f"mssim {command}", as_positional=True)
+
+
+def _help() -> str:
+    lines = ["usage: mssim COMMAND [--help | options]", ""]
+    for name, what in {**TRAINER_COMMANDS, **DATA_COMMANDS}.items():
+        lines.append(f"  {name:10}{what}")
+    return "\n".join(lines)

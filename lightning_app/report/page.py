@@ -1,0 +1,182 @@
+"""`index.html`: everything that a run left, on one page that opens without a server."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from data_modules.store import write_text
+from lightning_app.report.table import (
+    HOW,
+    MODEL,
+    cell,
+    counts,
+    difference,
+    remedies,
+    shown,
+    title,
+)
+from mssim.errors import UserError
+
+STYLE = """
+:root { --ink: #23272f; --faint: #6a7280; --rule: #e2e4e8; --paper: #fafaf8; --mark: #d6603c;
+  --card: #fff; --wash: #fdf3ee; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --faint: #9aa3b2; --rule: #333843;
+  --paper: #191b20; --card: #22252c; --wash: #33261f; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 82rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
+a { color: inherit; }
+h1 { font-size: 1.7rem; margin: 0 0 .3rem; letter-spacing: -.01em; }
+h2 { font-size: 1.1rem; margin: 2.6rem 0 .8rem; padding-bottom: .3rem;
+  border-bottom: 1px solid var(--rule); }
+dl { display: flex; flex-wrap: wrap; gap: .3rem 1.8rem; margin: .6rem 0 0; font-size: .88rem; }
+dl div { display: flex; gap: .45rem; min-width: 0; }
+dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--faint); padding: 1.2rem 0 .4rem; }
+th, td { padding: .45rem .5rem; text-align: right; vertical-align: top; white-space: nowrap;
+  border-bottom: 1px solid var(--rule); }
+th { font-weight: 600; } thead th { color: var(--faint); font-weight: 500; }
+th:first-child { text-align: left; padding-left: .5rem; }
+td small { display: block; color: var(--faint); font-size: .74rem; }
+td.missing { color: var(--faint); font-size: .78rem; white-space: normal;
+  min-width: 5.5rem; }
+tr.model { background: var(--wash); } tr.model th { color: var(--mark); }
+p.note, ul.note { color: var(--faint); font-size: .85rem; max-width: 58rem; }
+.videos { display: grid; gap: 1.4rem; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr));
+  margin: 1rem 0; }
+.strips { display: grid; gap: 1.4rem; }
+figure { margin: 0; } figcaption { color: var(--faint); font-size: .82rem; padding-top: .35rem; }
+video, img { max-width: 100%; border: 1px solid var(--rule); border-radius: 6px; display: block; }
+.videos video, .videos img { width: 100%; }
+"""
+
+
+def write_page(folder: Path, title: str, facts: Mapping[str, object]) -> Path:
+    """Write `index.html` from what lies in `folder`: `metrics.json`, `drift.png`, and
+    `rollouts/*.mp4`, `*.gif`, `*.png`; what is not there is left out.
+
+    Args:
+        folder: The run's folder.
+        title: Heading of the page.
+        facts: Told below the heading: seed, checkpoint, sampler, data, commit.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: `metrics.json` is there and is not a table of `mssim test`.
+    """
+    sections = [_metrics(folder), _drift(folder), _rollouts(folder)]
+    told = "".join(
+        f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>"
+        for key, value in facts.items()
+    )
+    if not any(sections):
+        sections = [
+            "<p class='note'>Nothing to show yet: run <code>mssim test</code> or "
+            "<code>mssim predict</code>.</p>"
+        ]
+    body = "\n".join(section for section in sections if section)
+    page = folder / "index.html"
+    text = (
+        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n<dl>{told}</dl>\n{body}\n</body>\n</html>\n"
+    )
+    write_text(page, text)
+    return page
+
+
+def _metrics(folder: Path) -> str:
+    path = folder / "metrics.json"
+    if not path.exists():
+        return ""
+    try:
+        table = json.loads(path.read_text())
+        parts = [_numbers(table), _differences(table)]
+        note = f"<p class='note'>{escape(counts(table))} {escape(HOW)}</p>"
+        wanting = "".join(f"<li>{escape(text)}</li>" for text in remedies(table))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise UserError(f"{path} is not a metric table; run `mssim test` again") from None
+    missing = f"<ul class='note'>{wanting}</ul>" if wanting else ""
+    return "<h2>Metrics</h2>\n" + "\n".join(parts) + note + missing
+
+
+def _numbers(table: Sequence[dict[str, Any]]) -> str:
+    columns = shown(table)
+    head = [escape(title(c, table[0])) for c in columns]
+    lines = []
+    for row in table:
+        cells = []
+        for c in columns:
+            value, interval = cell(row, c)
+            missing = " class='missing'" if isinstance(row.get(c.key), str) else ""
+            cells.append(f"<td{missing}>{escape(value)}<small>{escape(interval)}</small></td>")
+        lines.append((row["row"], cells))
+    return _html_table("Mean over units, with 95 % interval", head, lines)
+
+
+def _differences(table: Sequence[dict[str, Any]]) -> str:
+    columns = [c for c in shown(table) if any(difference(row, c)[1] for row in table)]
+    if not columns:
+        return ""
+    lines = []
+    for row in table[1:]:
+        pairs = [difference(row, c) for c in columns]
+        cells = [f"<td>{escape(v)}<small>{escape(i)}</small></td>" for v, i in pairs]
+        lines.append((row["row"], cells))
+    head = [escape(f"{c.title} {c.better}") for c in columns]
+    return _html_table("Model minus row, paired over units", head, lines)
+
+
+def _html_table(caption: str, head: list[str], lines: list[tuple[str, list[str]]]) -> str:
+    top = "".join(f"<th scope='col'>{text}</th>" for text in head)
+    body = "\n".join(
+        f"<tr class='{'model' if name == MODEL else 'other'}'>"
+        f"<th scope='row'>{escape(name)}</th>{''.join(cells)}</tr>"
+        for name, cells in lines
+    )
+    return (
+        f"<div class='scroll'><table><caption>{caption}</caption>\n"
+        f"<thead><tr><th></th>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _drift(folder: Path) -> str:
+    if not (folder / "drift.png").exists():
+        return ""
+    return (
+        "<h2>Drift</h2>\n<figure><img src='drift.png' width='820' "
+        "alt='PSNR by predicted frame, every row'></figure>"
+    )
+
+
+def _rollouts(folder: Path) -> str:
+    paths = [p for p in sorted((folder / "rollouts").glob("*")) if not p.name.startswith(".")]
+    films = [p for p in paths if p.suffix == ".mp4"]
+    films += [p for p in paths if p.suffix == ".gif" and p.with_suffix(".mp4") not in films]
+    videos = "".join(_figure(folder, p) for p in films)
+    strips = "".join(_figure(folder, p) for p in paths if p.suffix == ".png")
+    if not videos and not strips:
+        return ""
+    return (
+        "<h2>Rollouts</h2>\n<p class='note'>Grey frames are context, orange ones are predicted. "
+        "Below the pictures, what the body sensed.</p>\n"
+        f"<div class='videos'>{videos}</div>\n<div class='strips'>{strips}</div>"
+    )
+
+
+def _figure(folder: Path, path: Path) -> str:
+    link = quote(path.relative_to(folder).as_posix())
+    name = escape(path.stem.replace("_", " "))
+    if path.suffix == ".mp4":
+        media = f"<video src='{link}' controls autoplay loop muted playsinline></video>"
+    else:
+        media = f"<img src='{link}' alt='{name}'>"
+    return f"<figure>{media}<figcaption><a href='{link}'>{name}</a></figcaption></figure>\n"

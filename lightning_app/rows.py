@@ -1,0 +1,62 @@
+"""The rows that every table carries: the model, and what it must beat (metrics-and-sampling.md)."""
+
+from dataclasses import replace
+
+import torch
+from einops import repeat
+from torch import Tensor
+
+from mssim.batch import Batch, to_uint8
+from mssim.noise import generators
+from mssim.video.diffusion import SamplerConfig
+from mssim.video.simulator import VideoSimulator
+
+ROWS = ("model", "copy-last-frame", "held-action", "shuffled-actions", "no-action")
+
+
+def predict_row(
+    row: str,
+    simulator: VideoSimulator,
+    batch: Batch,
+    partner: Batch,
+    sampler: SamplerConfig,
+    seed: int,
+) -> Tensor:
+    """A row's predicted frames, uint8 (B, P, 3, S, S).
+
+    The noise is a function of seed and window: the same for every row.
+
+    Args:
+        row: One of `ROWS`.
+        simulator: Trained.
+        batch: What is to be predicted.
+        partner: Windows of other units, whose actions `shuffled-actions` takes.
+        sampler: One setting for all rows.
+        seed: Of the noise.
+    """
+    if row == "copy-last-frame":
+        video = next(iter(batch.frames.values()))
+        return repeat(
+            video[:, batch.context - 1], "b c y x -> b p c y x", p=batch.length - batch.context
+        )
+    if row == "held-action":
+        batch = hold_action(batch)
+    elif row == "shuffled-actions":
+        batch = batch.with_senses(partner.senses, partner.presence)
+    sources = generators(seed, 0, batch.window)
+    return to_uint8(simulator.sample(batch, sampler, sources, condition=row != "no-action"))
+
+
+def hold_action(batch: Batch) -> Batch:
+    """The batch with the last context action repeated over all steps to predict."""
+    h, p = batch.context, batch.length - batch.context
+
+    def held(values: Tensor) -> Tensor:
+        last = repeat(values[:, h - 1], "b ... -> b p ...", p=p)
+        return torch.cat([values[:, :h], last], dim=1)
+
+    return replace(
+        batch,
+        senses={n: held(v) for n, v in batch.senses.items()},
+        presence=held(batch.presence),
+    )

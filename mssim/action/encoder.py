@@ -1,0 +1,143 @@
+"""ActionEncoder: experts, anchor, fusion, interaction, in a row (paper sections 2.1 and 2.2).
+
+The image tower learns from the video loss alone: the anchor and L_norm see it detached, or L_norm
+would be met by features that never change.
+
+Letters: B batch, T frames (H context, then P), M senses, D feature width.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from mssim.action.anchor import Anchor
+from mssim.action.experts import Experts, masked_mean, reconstruction_loss
+from mssim.action.fusion import Fusion, FusionKind
+from mssim.action.interaction import InteractionKind, interact, norm_loss
+from mssim.batch import Batch
+from mssim.errors import UserError
+from mssim.normalize import Normalizer
+from mssim.senses import SenseSet
+
+TextUse = Literal["off", "expert", "alone"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and variants of the action encoder.
+
+    Args:
+        code: Width of an expert's hidden layers and code (paper: 128).
+        projection: Hidden widths of the projection (paper: 512, 768).
+        feature: D; the image tower has the same width (paper: 1024).
+        dropout: Inside the experts (paper: 0.1).
+        anchor: `residual` (default), `literal` (the paper's formula as printed) or `none`.
+        fusion: How senses become one feature.
+        interaction: How the context shapes it.
+        text: `off`; `expert`, one more sense; `alone`, UniSim's way, one prompt for all frames.
+    """
+
+    code: int = 128
+    projection: list[int] = field(default_factory=lambda: [512, 768])
+    feature: int = 1024
+    dropout: float = 0.1
+    anchor: Literal["residual", "literal", "none"] = "residual"
+    fusion: FusionKind = "softmax"
+    interaction: InteractionKind = "relaxed"
+    text: TextUse = "off"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"encoder.dropout: {self.dropout} is not in [0, 1)")
+        if min(self.code, self.feature, *self.projection) < 1:
+            raise UserError("encoder: code, feature and projection must be positive")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the encoder makes of a batch.
+
+    Attributes:
+        features: y-o, (B, T, D).
+        ssl: L_ssl, scalar.
+        norm: L_norm, scalar; zero where future frames were not given.
+    """
+
+    features: Tensor
+    ssl: Tensor
+    norm: Tensor
+
+
+class ActionEncoder(nn.Module):
+    """Actions and context features to one feature a frame.
+
+    Args:
+        senses: What the body feels and does.
+        sources: How many sources the data have.
+        config: Sizes and variants.
+    """
+
+    def __init__(self, senses: SenseSet, sources: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normalizer = Normalizer(senses, sources)
+        streams = len(senses) + (config.text == "expert")
+        if config.text != "alone":
+            self.experts = Experts(
+                senses, config.code, config.projection, config.feature, config.dropout
+            )
+            self.fusion = Fusion(config.fusion, streams, config.feature)
+            if config.anchor != "none":
+                self.anchor = Anchor(config.feature, residual=config.anchor == "residual")
+
+    def forward(self, batch: Batch, seen: Tensor, text: Tensor | None = None) -> Encoding:
+        """Encode a batch.
+
+        Args:
+            batch: Its senses and masks are read.
+            seen: Unit image features, (B, H, D) of the context or (B, T, D) in training.
+            text: Unit text features (B, D), where the config uses text.
+        """
+        h, t = batch.context, batch.length
+        context = masked_mean(seen[:, :h], batch.context_mask)
+        if self.config.text == "alone":
+            if text is None:
+                raise UserError("encoder.text is `alone`, but the batch has no text features")
+            fused, ssl = repeat(text, "b d -> b t d", t=t), seen.new_zeros(())
+        else:
+            fused, ssl = self._fuse(batch, context.detach(), text)
+        own = seen[:, :h] * rearrange(batch.context_mask, "b h -> b h 1")
+        vectors = torch.cat([own, repeat(context, "b d -> b p d", p=t - h)], dim=1)
+        features = interact(fused, vectors, self.config.interaction)
+        norm = seen.new_zeros(())
+        if seen.shape[1] == t:
+            mask = torch.cat([batch.context_mask, batch.target_mask], dim=1)
+            sized = interact(fused, vectors.detach(), self.config.interaction)
+            norm = norm_loss(sized, seen, mask)
+        return Encoding(features, ssl, norm)
+
+    def codes(self, batch: Batch) -> Tensor:
+        """The experts' codes (B, T, M, Z)."""
+        return self.experts.encode(self.normalizer(batch.senses, batch.source))
+
+    def align(self, codes: Tensor, context: Tensor) -> Tensor:
+        """Codes (B, T, M, Z) to anchored features (B, T, M, D); context (B, D), unit norm."""
+        features = self.experts.project(codes)
+        return features if self.config.anchor == "none" else self.anchor(features, context)
+
+    def _fuse(self, batch: Batch, context: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor]:
+        actions = self.normalizer(batch.senses, batch.source)
+        codes = self.experts.encode(actions)
+        ssl = reconstruction_loss(self.experts.decode(codes), actions, batch.presence)
+        features, presence = self.align(codes, context), batch.presence
+        if self.config.text == "expert":
+            if text is None:
+                raise UserError("encoder.text is `expert`, but the batch has no text features")
+            words = repeat(text, "b d -> b t 1 d", t=batch.length).to(features.dtype)
+            features = torch.cat([features, words], dim=2)
+            said = torch.tensor([bool(s) for s in batch.text], device=presence.device)
+            presence = torch.cat([presence, repeat(said, "b -> b t 1", t=batch.length)], dim=2)
+        return self.fusion(features, presence), ssl

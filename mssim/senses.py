@@ -1,0 +1,87 @@
+"""What a body feels and does: the senses, defined once for data, model and reports."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+from mssim.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sense:
+    """One stream of sensation or command.
+
+    Args:
+        name: Its name in batches, files and reports.
+        shape: Shape of one sample, e.g. `[24, 3]` for a hand pose.
+        unit: Unit of the values, e.g. `cm`, `rad`, `adc`.
+        samples_per_frame: K, how many samples a window holds for each frame interval.
+        role: `sensation` (measured) or `command` (sent to the body).
+
+    Raises:
+        UserError: The shape or `samples_per_frame` is not positive.
+    """
+
+    name: str
+    shape: list[int]
+    unit: str
+    samples_per_frame: int = 1
+    role: Literal["sensation", "command"] = "sensation"
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise UserError(f"sense {self.name}: shape {self.shape} must have positive sizes")
+        if self.samples_per_frame < 1:
+            raise UserError(
+                f"sense {self.name}: samples_per_frame {self.samples_per_frame} must be at least 1"
+            )
+
+    @property
+    def size(self) -> int:
+        """Numbers in one sample."""
+        return prod(self.shape)
+
+    @property
+    def width(self) -> int:
+        """Numbers in one frame interval, K samples."""
+        return self.size * self.samples_per_frame
+
+
+@dataclass(frozen=True)
+class SenseSet:
+    """An ordered set of senses; files in `configs/senses/` hold one each.
+
+    Raises:
+        UserError: Two senses share a name, or one is asked for that is not there.
+    """
+
+    senses: list[Sense] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = self.names
+        twice = {n for n in names if names.count(n) > 1}
+        if twice:
+            raise UserError(f"senses: {sorted(twice)} named twice; give each sense its own name")
+
+    def __iter__(self) -> Iterator[Sense]:
+        return iter(self.senses)
+
+    def __len__(self) -> int:
+        return len(self.senses)
+
+    def __getitem__(self, name: str) -> Sense:
+        for sense in self.senses:
+            if sense.name == name:
+                return sense
+        raise UserError(f"no sense named {name!r}; there are {', '.join(self.names)}")
+
+    @property
+    def names(self) -> list[str]:
+        return [s.name for s in self.senses]
+
+    def select(self, names: list[str]) -> "SenseSet":
+        """The named senses, in this set's order."""
+        for name in names:
+            self[name]
+        return SenseSet([s for s in self.senses if s.name in names])

@@ -1,0 +1,353 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import lerobot_writer as writer
+from jsonargparse import ArgumentParser
+
+from data_modules.module import DataModule
+from data_modules.sampler import TrainLoader
+from data_modules.splits import SourceConfig, Split, resolve
+from mssim.batch import Batch
+from mssim.errors import UserError
+from mssim.senses import Sense, SenseSet
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toy")
+    writer.write_lerobot(root / "a", "v2.1", seed=0)
+    writer.write_lerobot(root / "b", "v3.0", episodes=3, seed=1)
+    return root
+
+
+def config(root: Path, name: str = "a", weight: float = 1.0, **split: Any) -> SourceConfig:
+    chosen = {"train": ["0:2"], "val": ["2:3"], "test": ["3:"], **split}
+    return SourceConfig(writer.source(root / name), Split(**chosen), weight)
+
+
+def module(root: Path, **more: Any) -> DataModule:
+    arguments = {"sources": {"a": config(root)}, "senses": writer.senses(), "size": 16, **more}
+    data = DataModule(store=root / "stores", batch_size=5, **arguments)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_every_split_has_its_windows(toy: Path) -> None:
+    data = module(toy, strides=[1, 2])
+    per_train = 40 - 11 + 40 - 22
+    lengths = {name: len(w) for name, w in data.datasets.items()}
+    assert lengths == {"train": 2 * per_train, "val": 8, "test": 3 * 8}
+    batches = list(data.test_dataloader())
+    assert torch.cat([b.window for b in batches]).tolist() == list(range(24))
+    units = torch.cat([b.unit for b in batches]).tolist()
+    assert units == [3] * 8 + [4] * 8 + [5] * 8
+    assert data.unit_names[3] == "a/episode_000003#0"
+    assert data.unit_labels[3] == writer.TASKS[1] and batches[0].text[0] == "squeeze the square"
+    assert data.subject_names == ["square"] and data.source_names == ["a"]
+    first = next(iter(data.test_dataloader()))
+    state = writer.states(3, 40)
+    np.testing.assert_array_equal(first.senses["arm"][1, :, 0], state[4:16, :2])
+    assert set(first.interval.tolist()) == {np.float32(0.1)}
+    train = next(iter(data.train_dataloader()))
+    assert train.size == 5 and set(train.unit.tolist()) <= {0, 1}
+
+
+def test_sources_with_other_senses_mix(toy: Path) -> None:
+    other = SourceConfig(
+        writer.LeRobotSource(toy / "b", {"arm": writer.COLUMNS["arm"]}, subject="other"),
+        Split("dataset", ["train"], [], ["test"]),
+        weight=2.0,
+    )
+    data = module(toy, sources={"a": config(toy), "b": other})
+    flat = list(data.train_dataloader())
+    source, hand = (
+        torch.cat(x) for x in zip(*[(b.source, b.presence[:, :, 1]) for b in flat], strict=True)
+    )
+    assert hand[source == 0].all() and not hand[source == 1].any()
+    assert abs((source == 1).float().mean().item() - 2 / 3) < 0.05
+    assert data.subject_names == ["other", "square"]
+    mixed = next(b for b in flat if len(set(b.source.tolist())) == 2)
+    assert mixed.subject.tolist() == [1 - s for s in mixed.source.tolist()]
+    means, stds = data.statistics()["hand"]
+    assert means[1].tolist() == [0, 0] and stds[1].tolist() == [1, 1]
+    assert len(data.test_dataloader().dataset) == 24 + 8
+
+
+def test_statistics_are_of_the_training_split_alone(toy: Path) -> None:
+    data = module(toy)
+    values = np.concatenate([writer.states(e, 40) for e in (0, 1)])
+    mean, std = data.statistics()["arm"]
+    assert mean.shape == std.shape == (1, 2) and mean.dtype == torch.float32
+    np.testing.assert_allclose(mean[0], values.mean(0)[:2], atol=1e-5)
+    np.testing.assert_allclose(std[0], values.std(0)[:2], atol=1e-5)
+    cached = list((toy / "stores").glob("a-*/statistics-*.npz"))
+    again = data.statistics()["arm"]
+    assert torch.equal(again[0], mean)
+    module(toy, sources={"a": config(toy, train=["0:1"], val=["1:3"])}).statistics()
+    assert len(list((toy / "stores").glob("a-*/statistics-*.npz"))) == len(cached) + 1
+
+
+def test_a_subset_of_senses_and_of_recordings(toy: Path) -> None:
+    data = module(toy, use_senses=["hand"], limit=1)
+    batch = next(iter(data.train_dataloader()))
+    assert list(batch.senses) == ["hand"] and batch.presence.shape[2] == 1
+    assert len(data.unit_names) == 3 and len(data.datasets["test"]) == 8
+    with pytest.raises(UserError, match="no sense named 'foot'; there are arm, hand"):
+        module(toy, use_senses=["foot"])
+
+
+def test_predicted_length_and_sense_dropout_are_for_training_alone(toy: Path) -> None:
+    data = module(toy, predict_min=2, sense_dropout=0.5)
+    train = list(data.train_dataloader())
+    assert {b.length for b in train} <= set(range(6, 13)) and len({b.length for b in train}) > 2
+    presence = torch.cat([b.presence[:, 0] for b in train])
+    assert 0.4 < presence.float().mean() < 0.85 and presence.any(dim=1).all()
+    assert all(b.length == 12 and b.presence.all() for b in data.test_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"train": ["0:4"]}, r"sources\.a\.split: episode_000002 is in train and in val"),
+        ({"train": []}, r"sources\.a\.split\.train is empty"),
+        (
+            {"val": ["9:12"]},
+            r"split\.val: recording '9:12' selects nothing; there are 6 recordings",
+        ),
+        (
+            {"by": "subject", "train": ["S1"]},
+            r"subject 'S1' selects nothing; there are subjects sq",
+        ),
+        (
+            {"by": "dataset", "train": ["all"]},
+            r"dataset 'all' selects .* declared splits train, test",
+        ),
+    ],
+)
+def test_wrong_splits_are_told(toy: Path, split: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        module(toy, sources={"a": config(toy, **split)})
+
+
+def test_splits_by_id_subject_and_declaration(toy: Path) -> None:
+    entries = writer.source(toy / "a").entries()
+    ids = [e.id for e in entries]
+    split = Split("recording", ["episode_000004", ":2"], [], ["-"])
+    assert resolve("a", Split("recording", [ids[4], ":2"]), entries)["train"] == [
+        *ids[:2],
+        ids[4],
+    ]
+    assert resolve("a", Split("subject", ["square"]), entries, limit=2)["train"] == ids[:2]
+    with pytest.raises(UserError, match="recording '-' selects nothing"):
+        resolve("a", split, entries)
+
+
+def test_numbers_out_of_range_are_told(toy: Path) -> None:
+    cases = {
+        "size": 0,
+        "predict": 0,
+        "strides": [0],
+        "sense_dropout": 1.0,
+        "predict_min": 9,
+        "limit": -1,
+    }
+    for name, value in cases.items():
+        with pytest.raises(UserError, match=rf"data\.{name}: "):
+            module(toy, **{name: value})
+    with pytest.raises(UserError, match="no test windows"):
+        module(toy, sources={"a": config(toy, test=[])}).test_dataloader()
+    assert module(toy, sources={"a": config(toy, val=[])}).val_dataloader() == []
+
+
+def test_sentences_say_how_firmly_a_hand_holds(toy: Path) -> None:
+    touch = {"left_tactile": writer.Columns("observation.state", 0, 1)}
+    source = SourceConfig(writer.LeRobotSource(toy / "a", touch), Split(train=["0:2"], test=["2:"]))
+    senses = SenseSet([Sense("left_tactile", [1], "adc")])
+    data = module(toy, sources={"a": source}, senses=senses, text="sentence", strides=[1, 3])
+    texts = {t for b in data.train_dataloader() for t in b.text}
+    tails = {t.split("square ")[1] for t in texts}
+    assert {"slowly", "quickly", "slowly, holding tightly", "slowly, holding gently"} <= tails
+    batch = next(iter(data.test_dataloader()))
+    window = batch.senses["left_tactile"].mean(dim=(1, 2, 3))
+    firm = [window[i].item() for i, t in enumerate(batch.text) if t.endswith("tightly")]
+    rest = [window[i].item() for i, t in enumerate(batch.text) if t.endswith("slowly")]
+    assert not firm or min(firm) > max(rest)
+
+
+def test_yaml_makes_the_module(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "senses").mkdir()
+    (tmp_path / "data").mkdir()
+    listed = [
+        {"name": "arm", "shape": [2], "unit": "rad"},
+        {"name": "hand", "shape": [2], "unit": "rad"},
+    ]
+    (tmp_path / "senses/toy.yaml").write_text(yaml.safe_dump({"senses": listed}))
+    columns = {"column": "observation.state", "start": 0, "stop": 2}
+    source = {
+        "class_path": "data_modules.sources.lerobot.LeRobotSource",
+        "init_args": {"path": str(toy / "a"), "senses": {"arm": columns}},
+    }
+    split = {"by": "recording", "train": ["0:2"], "test": ["3:"]}
+    group = {"sources": {"a": {"source": source, "split": split}}, "senses": "../senses/toy.yaml"}
+    (tmp_path / "data/toy.yaml").write_text(yaml.safe_dump(group))
+    (tmp_path / "run.yaml").write_text("data: data/toy.yaml\n")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(DataModule, "data", sub_configs=True)
+    for arguments in (
+        ["--config", str(tmp_path / "run.yaml")],
+        ["--data", str(tmp_path / "data/toy.yaml")],
+    ):
+        parsed = parser.parse_args(
+            [*arguments, "--data.predict", "3", "--data.store", str(tmp_path)]
+        )
+        data = parser.instantiate(parsed).data
+        assert data.senses == writer.senses() and data.predict == 3
+        assert isinstance(data.sources["a"].source, writer.LeRobotSource)
+    data.prepare_data()
+    data.setup()
+    assert len(data.datasets["train"]) == 2 * (40 - 6)
+
+
+def test_the_published_data_file_reads_the_real_recordings(g1: Path, tmp_path: Path) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DataModule, "data", sub_configs=True)
+    file = str(ROOT / "configs/data/g1.yaml")
+    arguments = ["--data", file, "--data.limit", "1", "--data.store", str(tmp_path)]
+    arguments += ["--data.sources.g1.source.init_args.path", str(g1)]
+    data = parser.instantiate(parser.parse_args(arguments)).data
+    data.prepare_data()
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert batch.frames["cam_high"].shape == (16, 12, 3, 32, 32) and bool(batch.presence.all())
+    assert [s.width for s in data.senses] == [7, 7, 6, 6]
+    assert data.unit_names == [f"g1/episode_{i:06d}#0" for i in (0, 63, 70)]
+
+
+def test_training_from_a_store_imports_no_reader(toy: Path) -> None:
+    module(toy)
+    script = f"""
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from data_modules.module import DataModule
+from data_modules.sources.lerobot import Columns, LeRobotSource
+from data_modules.splits import SourceConfig, Split
+from mssim.senses import Sense, SenseSet
+root = Path({str(toy)!r})
+columns = {{n: Columns("observation.state", i, i + 2) for n, i in (("arm", 0), ("hand", 2))}}
+split = Split("recording", ["0:2"], ["2:3"], ["3:"])
+senses = SenseSet([Sense("arm", [2], "rad"), Sense("hand", [2], "rad")])
+data = DataModule({{"a": SourceConfig(LeRobotSource(root / "a", columns), split)}}, senses,
+                  size=16, store=root / "stores")
+data.prepare_data()
+data.setup()
+batch = next(iter(data.train_dataloader()))
+readers = ("av", "h5py", "pyarrow", "open_clip", "pandas")
+print(json.dumps([batch.size, [m for m in readers if m in sys.modules]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [16, []]
+
+
+class Recorder(pl.LightningModule):
+    """Learns nothing; writes down what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[list[int]] = []
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        self.seen.append(batch.window.tolist())
+        return self.weight.sum()
+
+    def validation_step(self, batch: Batch, _: int) -> None: ...
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(
+    root: Path,
+    steps: int,
+    workers: int,
+    checkpoint: Path | None = None,
+    callback: pl.Callback | None = None,
+) -> tuple[Recorder, pl.Trainer]:
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=callback,
+    )
+    data = module(root, workers=workers)
+    trainer.fit(
+        recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None
+    )
+    return recorder, trainer
+
+
+class Snapshot(pl.Callback):
+    """A checkpoint in passing, as ModelCheckpoint makes it."""
+
+    def __init__(self, step: int, file: Path) -> None:
+        self.step, self.file = step, file
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.file)
+
+
+@pytest.mark.parametrize(("workers", "stop"), [(0, 4), (2, 4), (0, 11), (0, 15)])
+def test_a_run_cut_short_goes_on_with_the_next_batch(
+    toy: Path, tmp_path: Path, workers: int, stop: int
+) -> None:
+    """An epoch has 11 batches: stops lie within the first, at its end and within the second."""
+    passing, ended = tmp_path / "passing.ckpt", tmp_path / "ended.ckpt"
+    whole, _ = fit(toy, 26, workers, callback=Snapshot(stop, passing))
+    part, trainer = fit(toy, stop, workers)
+    trainer.save_checkpoint(ended)
+    assert len(module(toy).train_dataloader()) == 11
+    assert part.seen == whole.seen[:stop]
+    for checkpoint in (passing, ended):
+        rest, resumed = fit(toy, 26, workers, checkpoint)
+        assert rest.seen == whole.seen[stop:] and resumed.global_step == 26
+    assert len({tuple(w) for w in whole.seen}) == 26
+
+
+def test_a_loader_keeps_its_place_without_lightning(toy: Path) -> None:
+    def ids(loader: TrainLoader) -> list[list[int]]:
+        return [b.window.tolist() for b in loader]
+
+    data = module(toy)
+    loader = data.train_dataloader()
+    run = iter(loader)
+    first = [next(run).window.tolist() for _ in range(3)]
+    state = loader.state_dict()
+    assert state == {"place": 3}
+    other = data.train_dataloader()
+    other.load_state_dict(json.loads(json.dumps(state)))
+    fresh = data.train_dataloader()
+    whole = ids(fresh) + ids(fresh)
+    assert first + ids(other) == whole[:14] and len(whole) == 22
+    test = data.test_dataloader()
+    assert [b.window.tolist() for b in test] == [b.window.tolist() for b in test]
