@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock, Span
+from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
 from data_modules.splits import NAMES, SourceConfig, resolve
 from data_modules.statistics import statistics
@@ -47,6 +48,8 @@ class DataModule(pl.LightningDataModule):
         seed: Of shuffling, dropout and predicted lengths.
         limit: Only the first so many recordings of each split.
         epoch_batches: Training batches an epoch; all windows once by default.
+        horizon: Frames that `predict` rolls out.
+        rollouts: Most rollouts that `predict` shows.
 
     Raises:
         UserError: A number is out of range, or a split selects nothing or overlaps another.
@@ -74,6 +77,8 @@ class DataModule(pl.LightningDataModule):
         seed: int = 0,
         limit: int | None = None,
         epoch_batches: int | None = None,
+        horizon: int = 32,
+        rollouts: int = 8,
     ) -> None:
         super().__init__()
         self.sources = sources
@@ -87,6 +92,7 @@ class DataModule(pl.LightningDataModule):
         self.sense_dropout = sense_dropout
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.limit, self.epoch_batches = seed, limit, epoch_batches
+        self.horizon, self.rollouts = horizon, rollouts
         self._check()
 
     def prepare_data(self) -> None:
@@ -167,7 +173,11 @@ class DataModule(pl.LightningDataModule):
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> Loader:
-        return self.test_dataloader()
+        windows = self.datasets["test"]
+        if not len(windows):
+            raise UserError("no test windows; name recordings in data.sources.NAME.split.test")
+        plan = RolloutPlan(windows, self.horizon, self.rollouts, *self._place())
+        return Loader(windows, plan, self.workers)
 
     def _eval_loader(self, split: str) -> Loader:
         windows = self.datasets[split]
@@ -204,6 +214,8 @@ class DataModule(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "eval_batch_size": self.eval_batch_size,
             "limit": self.limit or 1,
+            "horizon": self.horizon,
+            "rollouts": self.rollouts,
             "epoch_batches": self.epoch_batches or 1,
         }
         for name, value in positive.items():

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from data_modules.parcel import Parcel, Shelf
 from data_modules.windows import Ask, Windows, uniform
 from mssim.batch import Batch
 from mssim.errors import UserError
-
 
 PREFETCH = 2
 """Batches that each worker reads ahead."""
@@ -142,6 +141,16 @@ class EvalPlan:
             yield Ask(self._windows[at : at + self._batch], 0, self.predict)
 
 
+class Plan(Protocol):
+    """The order in which a loader asks for batches; `predict` is the most frames one has."""
+
+    predict: int
+
+    def __len__(self) -> int: ...
+
+    def asks(self) -> Iterator[Ask]: ...
+
+
 class Loader:
     """The batches of a plan, the same ones at each iteration.
 
@@ -151,7 +160,7 @@ class Loader:
         workers: Processes that read; 0 reads here.
     """
 
-    def __init__(self, dataset: Windows, plan: TrainPlan | EvalPlan, workers: int = 0) -> None:
+    def __init__(self, dataset: Windows, plan: Plan, workers: int = 0) -> None:
         self.dataset = dataset
         self.plan = plan
         self._workers = workers
@@ -217,25 +226,32 @@ class _Crew:
         largest = dataset.__getitems__(first)
         # So many batches are asked for in advance, one has arrived, and one is being copied out.
         self._shelf = Shelf(workers * PREFETCH + 2, largest)
-        self._asks: Iterator[Ask] = iter(())
+        # An object of its own: in a cycle with the loader, its workers would end late (seconds).
+        self._errands = _Errands()
         self._loader: DataLoader[Parcel | Batch] = DataLoader(
             _Packing(dataset, self._shelf),  # type: ignore[arg-type]  # takes errands, not indices
-            batch_sampler=self,  # type: ignore[arg-type]  # gives errands, not lists of indices
+            batch_sampler=self._errands,  # type: ignore[arg-type]  # gives errands, not lists of indices
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # whole batches need no collating
             num_workers=workers,
             prefetch_factor=PREFETCH,
             persistent_workers=True,
         )
 
-    def __iter__(self) -> Iterator[tuple[int, Ask]]:
-        """Errands: a slot of the shelf and what to put there."""
-        return ((i % self._shelf.slots, ask) for i, ask in enumerate(self._asks))
-
     def read(self, asks: Iterator[Ask]) -> Iterator[Batch]:
         """What is asked for, in order."""
-        self._asks = asks
+        slots = self._shelf.slots
+        self._errands.run = ((i % slots, ask) for i, ask in enumerate(asks))
         for sent in self._loader:
             yield sent if isinstance(sent, Batch) else self._shelf.take(sent)
+
+
+class _Errands:
+    """What the DataLoader takes for a batch sampler: slots of the shelf and what to put there."""
+
+    run: Iterator[tuple[int, Ask]] = iter(())
+
+    def __iter__(self) -> Iterator[tuple[int, Ask]]:
+        return self.run
 
 
 @dataclass(frozen=True)

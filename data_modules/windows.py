@@ -183,6 +183,20 @@ class Windows(Dataset[Batch]):
             unit=torch.from_numpy(index.unit[ids]),
         )
 
+    def frames_ahead(self, window: int, most: int) -> int:
+        """Frames that window `window`'s span has after its context, `most` at most."""
+        track = self.tracks[self.index.track[window]]
+        spans = track.store.open(track.id).spans
+        span = spans[int(self.index.unit[window]) - track.unit]
+        start, stride = int(self.index.start[window]), int(self.index.stride[window])
+        ahead: int = (span.stop - 1 - start) // stride + 1 - self.context
+        return min(most, ahead)
+
+    def interval(self) -> float:
+        """Seconds between the rows of the first recording."""
+        track = self.tracks[0]
+        return track.store.open(track.id).interval
+
     def _arrays(self, track: int) -> "_Arrays":
         if track in self._open:
             self._open.move_to_end(track)
@@ -281,7 +295,7 @@ class _Arrays:
         return _padded(self._there, first, count)
 
     def rows(self, sense: int, first: int, count: int) -> NDArray[np.float32] | None:
-        """Rows of a sense from `first` on (count, K, *shape), zeros outside; None if it has none."""
+        """Rows of a sense from `first` on (count, K, *shape), zeros outside; None without it."""
         values = self._senses[sense]
         return None if values is None else _padded(values, first, count)
 

@@ -95,8 +95,10 @@ class Scoring(nn.Module):
 
     def distances(self) -> dict[str, VideoDistance | Missing] | Missing | None:
         """FVD by row, or why there is none; call it on all ranks."""
-        if self.judges is None or isinstance(self.judges.i3d, Missing):
-            return None if self.judges is None else self.judges.i3d
+        if self.judges is None:
+            return None
+        if isinstance(self.judges.i3d, Missing):
+            return self.judges.i3d
         frames = self.judges.frames
         return {
             row: video_distance(cast(ClipFeatures, clips).compute(), frames)
@@ -106,9 +108,10 @@ class Scoring(nn.Module):
     @property
     def lpips(self) -> str | Missing | None:
         """The backbone of LPIPS, or why there is none."""
-        if self.judges is None or isinstance(self.judges.lpips, Missing):
-            return None if self.judges is None else self.judges.lpips
-        return self.judges.lpips.backbone
+        if self.judges is None:
+            return None
+        lpips = self.judges.lpips
+        return lpips if isinstance(lpips, Missing) else lpips.backbone
 
     def reset(self) -> None:
         """Forget all."""

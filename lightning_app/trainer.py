@@ -1,6 +1,7 @@
 """`mssim fit | validate | test | predict`: LightningCLI with a run folder that holds everything."""
 
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,13 @@ class MssimCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer whose logs, checkpoints and reports lie flat in the run folder."""
         run = self._run_folder()
-        logger = TensorBoardLogger(run, name="", version="", default_hp_metric=False)
+        logs = TensorBoardLogger(run, name="logs", version="", default_hp_metric=False)
+        keeps = self.subcommand == "fit" and not self._get(self.config_init, "trainer.fast_dev_run")
         for name in ("best", "last"):
             self._get(self.config_init, name).dirpath = str(run / "checkpoints")
         trainer: Trainer = super().instantiate_trainer(
             default_root_dir=run,
-            logger=False if self._get(self.config_init, "trainer.fast_dev_run") else logger,
+            logger=logs if keeps else False,
             # Our loaders know their rank; Lightning must not put samplers of its own in them.
             use_distributed_sampler=False,
             plugins=[AtomicCheckpointIO()],
@@ -199,7 +201,8 @@ def run_trainer(words: list[str]) -> None:
             seed_everything_default=0,
             save_config_callback=SaveConfig,
             parser_kwargs=dict.fromkeys(("fit", "validate", "test", "predict"), strict) | strict,
-            args=words,
+            # Lightning warns where words are handed over that stand on the command line anyway.
+            args=None if words == sys.argv[1:] else words,
         )
     except ArgumentError as error:
         raise UserError(str(error)) from None
@@ -211,6 +214,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*deprecated.*", module=r"lightning\.pytorch\.cli")
     # Our loaders do their reading at memory-copy speed.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*litlogger.*")
+    # Lightning 2.6 asks torch for a name that torch 2.9 renamed.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     torch.set_float32_matmul_precision("high")

@@ -63,7 +63,7 @@ class Report(Callback):
         for row in range(batch.size):
             unit = pl_module.data.unit_names[int(batch.unit[row])]
             first = batch_idx == 0 and row < self.gifs
-            _write_rollout(folder / unit.replace("/", "_"), batch, row, outputs[row], first)
+            _write_rollout(folder / unit.replace("/", "_").replace("#", "-"), batch, row, outputs[row], first)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and isinstance(pl_module, Simulator):
@@ -97,7 +97,7 @@ def _pictures(frames: Tensor) -> NDArray[np.uint8]:
 
 def _interval(module: Simulator) -> float:
     """Seconds between the frames of a test window."""
-    return float(module.data.datasets["test"].tracks[0].store_interval)
+    return module.data.datasets["test"].interval()
 
 
 def _facts(module: Simulator) -> Mapping[str, object]:

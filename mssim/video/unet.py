@@ -163,8 +163,8 @@ class SpaceTimeUNet(nn.Module):
         x = self._walk(self.stem(x), embedding, tokens, target_mask)
         x = self.head(F.silu(self.norm(x)))
         q = self.config.patch
-        x = rearrange(x, "(b p) (c i j) y x -> b p c (y i) (x j)", b=b, i=q, j=q)
-        return x.float()
+        frames: Tensor = rearrange(x, "(b p) (c i j) y x -> b p c (y i) (x j)", b=b, i=q, j=q)
+        return frames.float()
 
     def _walk(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         kept = [x]
@@ -193,8 +193,8 @@ class SpaceTimeUNet(nn.Module):
         )
         past = repeat(past, "b h c y x -> b p (h c) y x", p=p)
         x = torch.cat([noisy, past.to(noisy.dtype)], dim=2)
-        x = rearrange(x, "b p c (y i) (x j) -> (b p) (c i j) y x", i=q, j=q)
-        return x.contiguous(memory_format=torch.channels_last)
+        folded: Tensor = rearrange(x, "b p c (y i) (x j) -> (b p) (c i j) y x", i=q, j=q)
+        return folded.contiguous(memory_format=torch.channels_last)
 
     def _descend(self, sizes: list[int], frames: int) -> tuple[nn.ModuleList, list[int], int]:
         layers, skips, c = nn.ModuleList(), [sizes[0]], sizes[0]

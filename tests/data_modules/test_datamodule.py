@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def test_the_published_data_file_reads_the_real_recordings(g1: Path, tmp_path: P
     data.prepare_data()
     data.setup()
     batch = next(iter(data.train_dataloader()))
-    assert batch.frames["cam_high"].shape == (16, 12, 3, 32, 32) and bool(batch.presence.all())
+    assert batch.frames["cam_high"].shape[1:] == (12, 3, 32, 32) and bool(batch.presence.all())
     assert [s.width for s in data.senses] == [7, 7, 6, 6]
     assert data.unit_names == [f"g1/episode_{i:06d}#0" for i in (0, 63, 70)]
 
@@ -261,6 +262,25 @@ print(json.dumps([batch.size, [m for m in readers if m in sys.modules]]))
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [16, []]
+
+
+def test_workers_send_what_is_read_here(toy: Path) -> None:
+    """Three epochs through slots that are used again, in batches of unequal length."""
+    alone, crew = (module(toy, workers=w, predict_min=2).train_dataloader() for w in (0, 2))
+    for _ in range(3):
+        mine, theirs = list(alone), list(crew)
+        assert len(mine) == len(theirs) == 11
+        for a, b in zip(mine, theirs, strict=True):
+            assert a.text == b.text and list(a.senses) == list(b.senses)
+            assert a.frames["top"].stride() == b.frames["top"].stride()
+            tensors = zip(flat_tensors(a), flat_tensors(b), strict=True)
+            assert all(torch.equal(x, y) and x.dtype == y.dtype for x, y in tensors)
+
+
+def flat_tensors(batch: Batch) -> list[torch.Tensor]:
+    values = [getattr(batch, f.name) for f in dataclasses.fields(batch)]
+    nested = [list(v.values()) if isinstance(v, dict) else [v] for v in values]
+    return [t for part in nested for t in part if isinstance(t, torch.Tensor)]
 
 
 class Recorder(pl.LightningModule):
@@ -317,7 +337,7 @@ class Snapshot(pl.Callback):
             trainer.save_checkpoint(self.file)
 
 
-@pytest.mark.parametrize(("workers", "stop"), [(0, 4), (2, 4), (0, 11), (0, 15)])
+@pytest.mark.parametrize(("workers", "stop"), [(0, 4), (2, 15), (0, 11)])
 def test_a_run_cut_short_goes_on_with_the_next_batch(
     toy: Path, tmp_path: Path, workers: int, stop: int
 ) -> None:
