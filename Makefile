@@ -9,7 +9,7 @@ G1 ?= ../shared/data/g1_bottle
 RUN ?= runs/g1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format bench bench-data g1 publish-g1 clean
+.PHONY: help setup test test-fast check format bench bench-data example g1 publish clean
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,9 +47,15 @@ g1: setup ## train on G1=FOLDER for about 80 minutes on 2 cores, then test and p
 	$(BIN)/mssim test --config $(RUN)/config.yaml
 	$(BIN)/mssim predict --config $(RUN)/config.yaml
 
-publish-g1: ## copy the numbers of RUN beside their config in configs/published/g1 (no frames)
-	mkdir -p configs/published/g1
-	cp $(RUN)/config.yaml $(RUN)/metrics.json $(RUN)/metrics.csv $(RUN)/metrics.md $(RUN)/drift.png configs/published/g1/
+example: setup ## synthetic ActionSense recordings, training, table and rollouts in runs/example
+	$(BIN)/python tests/helpers/record_example.py runs/example/recordings
+	$(BIN)/mssim fit --config configs/example.yaml
+	$(BIN)/mssim test --config runs/example/config.yaml
+	$(BIN)/mssim predict --config runs/example/config.yaml
+
+publish: ## copy the config and numbers of RUN=runs/NAME to configs/published/NAME (no frames)
+	mkdir -p configs/published/$(notdir $(RUN))
+	cd $(RUN) && cp config.yaml metrics.json metrics.csv metrics.md drift.png $(CURDIR)/configs/published/$(notdir $(RUN))/
 
 clean: ## remove the environment and caches; runs and stores stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

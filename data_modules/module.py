@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -22,6 +23,8 @@ from data_modules.text import Captions, Detail, force_by_activity, grip_words
 from data_modules.windows import Track, WindowIndex, Windows, index_windows
 from mssim.errors import UserError
 from mssim.senses import SenseSet
+
+AnyLoader = TypeVar("AnyLoader", bound=Loader)
 
 
 class DataModule(pl.LightningDataModule):
@@ -93,6 +96,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.limit, self.epoch_batches = seed, limit, epoch_batches
         self.horizon, self.rollouts = horizon, rollouts
+        self._loaders: list[Loader] = []
         self._check()
 
     def prepare_data(self) -> None:
@@ -104,6 +108,12 @@ class DataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the stores and lay out the windows; a second call does nothing."""
         self._data  # noqa: B018
+
+    def teardown(self, stage: str | None = None) -> None:
+        """End the workers; Lightning calls it after each stage."""
+        for loader in self._loaders:
+            loader.close()
+        self._loaders.clear()
 
     @property
     def datasets(self) -> dict[str, Windows]:
@@ -161,7 +171,7 @@ class DataModule(pl.LightningDataModule):
             self.seed,
             self.epoch_batches,
         )
-        return TrainLoader(windows, plan, self.workers)
+        return self._kept(TrainLoader(windows, plan, self.workers))
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Validation windows; an empty list where there are none."""
@@ -177,12 +187,17 @@ class DataModule(pl.LightningDataModule):
         if not len(windows):
             raise UserError("no test windows; name recordings in data.sources.NAME.split.test")
         plan = RolloutPlan(windows, self.horizon, self.rollouts, *self._place())
-        return Loader(windows, plan, self.workers)
+        return self._kept(Loader(windows, plan, self.workers))
 
     def _eval_loader(self, split: str) -> Loader:
         windows = self.datasets[split]
         plan = EvalPlan(len(windows), self.eval_batch_size, self.predict, *self._place())
-        return Loader(windows, plan, self.workers)
+        return self._kept(Loader(windows, plan, self.workers))
+
+    def _kept(self, loader: AnyLoader) -> AnyLoader:
+        """The loader, remembered until `teardown`."""
+        self._loaders.append(loader)
+        return loader
 
     def _place(self) -> tuple[int, int]:
         """Rank and world size; alone where no trainer is attached."""

@@ -5,6 +5,7 @@ fault for every 4 KiB on both sides: several times the reading of the batch. Her
 batch lie in one slot of a shelf that is allocated once, and are copied out on arrival.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -54,22 +55,22 @@ class Shelf:
 
     Args:
         slots: How many batches may be under way.
-        largest: A batch as large as any.
+        some: One of the batches to come.
+        longer: How many times as many frames as `some` the longest batch has.
     """
 
-    def __init__(self, slots: int, largest: Batch) -> None:
-        _, size = _lay_out(_tensors(largest))
+    def __init__(self, slots: int, some: Batch, longer: float = 1.0) -> None:
+        _, size = _lay_out(_tensors(some))
         self.slots = slots
         self._pin = torch.cuda.is_available()
-        # Whole pages, so that slots stay aligned.
-        self._memory = torch.zeros(
-            slots, -(-size // 4096) * 4096, dtype=torch.uint8
-        ).share_memory_()
+        pages = math.ceil(longer * size / 4096) + 1  # whole ones, so that slots stay aligned
+        self._memory = torch.zeros(slots, 4096 * pages, dtype=torch.uint8)
+        self._memory.share_memory_()  # type: ignore[no-untyped-call]
 
     def put(self, slot: int, batch: Batch) -> Parcel | Batch:
         """In a worker: copy a batch into a slot; its tensors are dense, in any order of axes.
 
-        One that does not fit, larger than what was said to be the largest, goes torch's own way.
+        One that does not fit goes torch's own way.
         """
         tensors = _tensors(batch)
         places, size = _lay_out(tensors)

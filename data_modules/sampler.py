@@ -7,7 +7,7 @@ the very next batch.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from data_modules.parcel import Parcel, Shelf
 from data_modules.windows import Ask, Windows, uniform
@@ -171,17 +172,24 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         yield from self._read(self.plan.asks())
 
+    def close(self) -> None:
+        """End the workers now; the next iteration starts new ones."""
+        crew = self.__dict__.pop("_crew", None)
+        if crew is not None:
+            crew.close()
+
     def _read(self, asks: Iterator[Ask]) -> Iterator[Batch]:
         run = islice(asks, len(self))
-        if not self._workers:
+        if not self._workers or not len(self):
             return map(self.dataset.__getitems__, run)
         return self._crew.read(run)
 
     @cached_property
     def _crew(self) -> "_Crew":
         """The workers; they start with the first batch and stay."""
-        first = replace(next(self.plan.asks()), predict=self.plan.predict)
-        return _Crew(self.dataset, first, self._workers)
+        first = self.dataset.__getitems__(next(self.plan.asks()))
+        longer = (first.context + self.plan.predict) / first.length
+        return _Crew(self.dataset, first, longer, self._workers)
 
 
 class TrainLoader(Loader):
@@ -218,14 +226,14 @@ class _Crew:
 
     Args:
         dataset: The windows.
-        first: Asks for a batch as large as any.
+        first: Some batch.
+        longer: How many times as many frames the longest has.
         workers: How many.
     """
 
-    def __init__(self, dataset: Windows, first: Ask, workers: int) -> None:
-        largest = dataset.__getitems__(first)
+    def __init__(self, dataset: Windows, first: Batch, longer: float, workers: int) -> None:
         # So many batches are asked for in advance, one has arrived, and one is being copied out.
-        self._shelf = Shelf(workers * PREFETCH + 2, largest)
+        self._shelf = Shelf(workers * PREFETCH + 2, first, longer)
         # An object of its own: in a cycle with the loader, its workers would end late (seconds).
         self._errands = _Errands()
         self._loader: DataLoader[Parcel | Batch] = DataLoader(
@@ -236,6 +244,13 @@ class _Crew:
             prefetch_factor=PREFETCH,
             persistent_workers=True,
         )
+
+    def close(self) -> None:
+        """End the workers, even where an iteration is still held somewhere."""
+        iterator = self._loader._iterator
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()  # as Lightning ends those of a DataLoader
+        self._loader._iterator = None
 
     def read(self, asks: Iterator[Ask]) -> Iterator[Batch]:
         """What is asked for, in order."""

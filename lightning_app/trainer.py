@@ -24,7 +24,6 @@ from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.simulator import Simulator
 from mssim.errors import UserError
-from mssim.senses import SenseSet
 
 __all__ = ["ActionEncoder", "MssimCLI", "Simulator", "run_trainer"]
 
@@ -180,8 +179,11 @@ def _trial(trainer: Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
-def _used(senses: SenseSet, names: list[str] | None) -> SenseSet:
-    return senses if names is None else senses.select(names)
+def _used(senses: Any, names: list[str] | None) -> Any:
+    """The senses that the data use, as parsed: links are made before anything is built."""
+    if names is None:
+        return senses
+    return {"senses": [s for s in senses.senses if getattr(s, "init_args", s).name in names]}
 
 
 def run_trainer(words: list[str]) -> None:

@@ -62,8 +62,9 @@ class Report(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         for row in range(batch.size):
             unit = pl_module.data.unit_names[int(batch.unit[row])]
+            name = unit.replace("/", "_").replace("#", "-")
             first = batch_idx == 0 and row < self.gifs
-            _write_rollout(folder / unit.replace("/", "_").replace("#", "-"), batch, row, outputs[row], first)
+            _write_rollout(folder / name, batch, row, outputs[row], first)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and isinstance(pl_module, Simulator):

@@ -1,22 +1,19 @@
-import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 import yaml
 from helpers import lerobot_writer as writer
+from helpers.toy_data import config, module
 from jsonargparse import ArgumentParser
 
 from data_modules.module import DataModule
-from data_modules.sampler import TrainLoader
 from data_modules.splits import SourceConfig, Split, resolve
-from mssim.batch import Batch
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
 
@@ -29,19 +26,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.write_lerobot(root / "a", "v2.1", seed=0)
     writer.write_lerobot(root / "b", "v3.0", episodes=3, seed=1)
     return root
-
-
-def config(root: Path, name: str = "a", weight: float = 1.0, **split: Any) -> SourceConfig:
-    chosen = {"train": ["0:2"], "val": ["2:3"], "test": ["3:"], **split}
-    return SourceConfig(writer.source(root / name), Split(**chosen), weight)
-
-
-def module(root: Path, **more: Any) -> DataModule:
-    arguments = {"sources": {"a": config(root)}, "senses": writer.senses(), "size": 16, **more}
-    data = DataModule(store=root / "stores", batch_size=5, **arguments)
-    data.prepare_data()
-    data.setup()
-    return data
 
 
 def test_every_split_has_its_windows(toy: Path) -> None:
@@ -262,112 +246,3 @@ print(json.dumps([batch.size, [m for m in readers if m in sys.modules]]))
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [16, []]
-
-
-def test_workers_send_what_is_read_here(toy: Path) -> None:
-    """Three epochs through slots that are used again, in batches of unequal length."""
-    alone, crew = (module(toy, workers=w, predict_min=2).train_dataloader() for w in (0, 2))
-    for _ in range(3):
-        mine, theirs = list(alone), list(crew)
-        assert len(mine) == len(theirs) == 11
-        for a, b in zip(mine, theirs, strict=True):
-            assert a.text == b.text and list(a.senses) == list(b.senses)
-            assert a.frames["top"].stride() == b.frames["top"].stride()
-            tensors = zip(flat_tensors(a), flat_tensors(b), strict=True)
-            assert all(torch.equal(x, y) and x.dtype == y.dtype for x, y in tensors)
-
-
-def flat_tensors(batch: Batch) -> list[torch.Tensor]:
-    values = [getattr(batch, f.name) for f in dataclasses.fields(batch)]
-    nested = [list(v.values()) if isinstance(v, dict) else [v] for v in values]
-    return [t for part in nested for t in part if isinstance(t, torch.Tensor)]
-
-
-class Recorder(pl.LightningModule):
-    """Learns nothing; writes down what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen: list[list[int]] = []
-
-    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        self.seen.append(batch.window.tolist())
-        return self.weight.sum()
-
-    def validation_step(self, batch: Batch, _: int) -> None: ...
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-def fit(
-    root: Path,
-    steps: int,
-    workers: int,
-    checkpoint: Path | None = None,
-    callback: pl.Callback | None = None,
-) -> tuple[Recorder, pl.Trainer]:
-    recorder = Recorder()
-    trainer = pl.Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=callback,
-    )
-    data = module(root, workers=workers)
-    trainer.fit(
-        recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None
-    )
-    return recorder, trainer
-
-
-class Snapshot(pl.Callback):
-    """A checkpoint in passing, as ModelCheckpoint makes it."""
-
-    def __init__(self, step: int, file: Path) -> None:
-        self.step, self.file = step, file
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.file)
-
-
-@pytest.mark.parametrize(("workers", "stop"), [(0, 4), (2, 15), (0, 11)])
-def test_a_run_cut_short_goes_on_with_the_next_batch(
-    toy: Path, tmp_path: Path, workers: int, stop: int
-) -> None:
-    """An epoch has 11 batches: stops lie within the first, at its end and within the second."""
-    passing, ended = tmp_path / "passing.ckpt", tmp_path / "ended.ckpt"
-    whole, _ = fit(toy, 26, workers, callback=Snapshot(stop, passing))
-    part, trainer = fit(toy, stop, workers)
-    trainer.save_checkpoint(ended)
-    assert len(module(toy).train_dataloader()) == 11
-    assert part.seen == whole.seen[:stop]
-    for checkpoint in (passing, ended):
-        rest, resumed = fit(toy, 26, workers, checkpoint)
-        assert rest.seen == whole.seen[stop:] and resumed.global_step == 26
-    assert len({tuple(w) for w in whole.seen}) == 26
-
-
-def test_a_loader_keeps_its_place_without_lightning(toy: Path) -> None:
-    def ids(loader: TrainLoader) -> list[list[int]]:
-        return [b.window.tolist() for b in loader]
-
-    data = module(toy)
-    loader = data.train_dataloader()
-    run = iter(loader)
-    first = [next(run).window.tolist() for _ in range(3)]
-    state = loader.state_dict()
-    assert state == {"place": 3}
-    other = data.train_dataloader()
-    other.load_state_dict(json.loads(json.dumps(state)))
-    fresh = data.train_dataloader()
-    whole = ids(fresh) + ids(fresh)
-    assert first + ids(other) == whole[:14] and len(whole) == 22
-    test = data.test_dataloader()
-    assert [b.window.tolist() for b in test] == [b.window.tolist() for b in test]

@@ -77,10 +77,10 @@ def test_the_channels_that_vary_most_are_drawn_where_present() -> None:
 
 
 def test_the_sheet_shows_frames_at_their_times(tmp_path: Path) -> None:
-    """A camera that turns from red to blue halfway, and a sense that is absent in the last third."""
+    """A camera that turns from red to blue halfway, and a sense that is absent from then on."""
     frames = np.zeros((60, 8, 8, 3), np.uint8)
     frames[:30, ..., 0], frames[30:, ..., 2] = 255, 255
-    present = np.arange(60) < 40
+    present = np.arange(60) < 30
     drawn = Recording(
         "a", "s", "S0", 0.1, {"eye": frames}, {"arm": np.ones((60, 1, 2), np.float32)},
         {"arm": present}, (Span(0, 60, "turn"),),
@@ -122,7 +122,7 @@ def test_data_tells_what_is_there(
     assert "state   4            1              2           100.0 %" in told
     assert "Slide the square.    1          0.1" in told
     assert Image.open(tmp_path / "out" / "toy.png").size[0] > 1000
-    with pytest.raises(UserError, match="recording 'episode_000002' is not in .* it has episode_0"):
+    with pytest.raises(UserError, match=r"'episode_000002' is not in .* it has episode_0"):
         data(toy, tmp_path, tmp_path / "stores", size=16, limit=2, recording="episode_000002")
 
 
