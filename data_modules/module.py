@@ -85,7 +85,7 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.sources = sources
-        self.senses = senses if use_senses is None else senses.select(use_senses)
+        self.senses = senses.used(use_senses)
         self.clock = Clock(senses, size, rate)
         self.store = Path(store)
         self.context, self.predict, self.predict_min = context, predict, predict_min

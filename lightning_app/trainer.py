@@ -86,9 +86,8 @@ class MssimCLI(LightningCLI):
         parser.add_lightning_class_args(Best, "best")
         parser.add_lightning_class_args(Last, "last")
         parser.add_lightning_class_args(Report, "report")
-        parser.link_arguments(
-            ("data.senses", "data.use_senses"), "model.init_args.senses", compute_fn=_used
-        )
+        parser.link_arguments("data.senses", "model.init_args.senses")
+        parser.link_arguments("data.use_senses", "model.init_args.use_senses")
         parser.link_arguments("data.sources", "model.init_args.sources", compute_fn=list)
         parser.link_arguments("data.context", "model.init_args.context")
         parser.link_arguments("data.predict", "model.init_args.predict")
@@ -177,13 +176,6 @@ def _model_of(text: str) -> dict[str, Any]:
 def _trial(trainer: Trainer) -> bool:
     """Is this a `fast_dev_run`, which leaves nothing behind?"""
     return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def _used(senses: Any, names: list[str] | None) -> Any:
-    """The senses that the data use, as parsed: links are made before anything is built."""
-    if names is None:
-        return senses
-    return {"senses": [s for s in senses.senses if getattr(s, "init_args", s).name in names]}
 
 
 def run_trainer(words: list[str]) -> None:

@@ -80,6 +80,10 @@ class SenseSet:
     def names(self) -> list[str]:
         return [s.name for s in self.senses]
 
+    def used(self, names: list[str] | None) -> "SenseSet":
+        """The named senses, or all of them."""
+        return self if names is None else self.select(names)
+
     def select(self, names: list[str]) -> "SenseSet":
         """The named senses, in this set's order."""
         for name in names:

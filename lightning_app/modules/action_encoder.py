@@ -19,6 +19,7 @@ class ActionEncoder(MssimModule):
     Args:
         senses: Linked from `data.senses`.
         sources: Linked from `data.sources`.
+        use_senses: Linked from `data.use_senses`.
         encoder: Sizes and variants.
         tower: What looks at frames; a small one stays as it was initialised, being trained by
             the video loss alone.
@@ -32,6 +33,7 @@ class ActionEncoder(MssimModule):
         self,
         senses: SenseSet,
         sources: list[str],
+        use_senses: list[str] | None = None,
         encoder: EncoderConfig = EncoderConfig(),  # noqa: B008 - frozen
         tower: TowerConfig = TowerConfig(),  # noqa: B008 - frozen
         weights: LossWeights = LossWeights(),  # noqa: B008 - frozen
@@ -41,7 +43,7 @@ class ActionEncoder(MssimModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, seed)
         self.weights = weights
-        self.encoder = Encoder(senses, len(sources), encoder)
+        self.encoder = Encoder(senses.used(use_senses), len(sources), encoder)
         self.tower = build_tower(tower, encoder)
         if isinstance(self.tower, torch.nn.Module):
             self.tower.requires_grad_(False)

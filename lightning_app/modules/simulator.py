@@ -34,6 +34,7 @@ class Simulator(MssimModule):
         sources: Linked from `data.sources`.
         context: H, linked from `data.context`.
         predict: P, linked from `data.predict`.
+        use_senses: Linked from `data.use_senses`.
         encoder: Of actions.
         tower: Of frames and text.
         unet: The space-time network.
@@ -54,6 +55,7 @@ class Simulator(MssimModule):
         sources: list[str],
         context: int = 4,
         predict: int = 8,
+        use_senses: list[str] | None = None,
         encoder: EncoderConfig = EncoderConfig(),  # noqa: B008 - frozen
         tower: TowerConfig = TowerConfig(),  # noqa: B008 - frozen
         unet: UNetConfig = UNetConfig(),  # noqa: B008 - frozen
@@ -71,7 +73,15 @@ class Simulator(MssimModule):
         self.sampler, self.weights = sampler, weights
         self.perception = perception
         self.simulator = build_simulator(
-            senses, len(sources), context, predict, encoder, tower, unet, diffusion, drop_condition
+            senses.used(use_senses),
+            len(sources),
+            context,
+            predict,
+            encoder,
+            tower,
+            unet,
+            diffusion,
+            drop_condition,
         )
         if init_encoder is not None:
             self._load_encoder(init_encoder)

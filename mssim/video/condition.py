@@ -66,9 +66,10 @@ class Condition(nn.Module):
         near = self.near(unit)
         before = near[:, h - 1 : -1]
         # The other neighbour: the next action, or in a causal network the one before the last.
-        after = (
-            near[:, h - 2 : -2] if self.causal else torch.cat([near[:, h + 1 :], near[:, -1:]], 1)
-        )
+        if self.causal:  # with one context frame the first frame has no such neighbour: its own start
+            after = torch.cat([near[:, :1], near], 1)[:, h - 1 : -2]
+        else:
+            after = torch.cat([near[:, h + 1 :], near[:, -1:]], 1)
         real = rearrange(context_mask, "b h -> b h 1").to(unit.dtype)
         past = self.context(torch.cat([seen.to(unit.dtype), unit[:, :h]], dim=-1)) * real
         tokens = [

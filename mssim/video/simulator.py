@@ -169,7 +169,8 @@ class VideoSimulator(nn.Module):
         if training:
             # Future frames are targets of L_norm only, never an input.
             with torch.no_grad():
-                seen = torch.cat([seen, self.tower.images(video[:, h:])], dim=1)
+                future = self.tower.images(video[:, h:])
+            seen = torch.cat([seen, future], dim=1)
         uses_text = self.encoder.config.text != "off"
         text = self.tower.texts(batch.text).to(seen.device) if uses_text else None
         encoding = self.encoder(batch, seen, text)

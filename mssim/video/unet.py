@@ -187,6 +187,11 @@ class SpaceTimeUNet(nn.Module):
                 f"frames of {noisy.shape[-1]} px: the network needs a multiple of "
                 f"{self.config.divisor} (patch times 2 per level); set data.size or unet.patch"
             )
+        if p > self.when.num_embeddings:
+            raise UserError(
+                f"{p} frames to predict: the network was made for at most "
+                f"{self.when.num_embeddings}; predict fewer at a time"
+            )
         real = rearrange(context_mask.to(context.dtype), "b h -> b h 1 1 1")
         past = torch.cat(
             [context * real, real.expand(*context.shape[:2], 1, *context.shape[3:])], 2
