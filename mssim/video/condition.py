@@ -65,8 +65,9 @@ class Condition(nn.Module):
         own = rearrange(self.own(unit[:, h:]), "b p (n e) -> b p n e", n=self.own_tokens)
         near = self.near(unit)
         before = near[:, h - 1 : -1]
-        # The other neighbour: the next action, or in a causal network the one before the last.
-        if self.causal:  # with one context frame the first frame has no such neighbour: its own start
+        # The other neighbour: the next action, or in a causal network the one before the last;
+        # with one context frame the first frame has none, and reads the last twice.
+        if self.causal:
             after = torch.cat([near[:, :1], near], 1)[:, h - 1 : -2]
         else:
             after = torch.cat([near[:, h + 1 :], near[:, -1:]], 1)

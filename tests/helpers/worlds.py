@@ -108,7 +108,7 @@ def make_simulator(
     diffusion: DiffusionConfig = EDM,
     drop_condition: float = 0.1,
 ) -> VideoSimulator:
-    """A VideoSimulator of some ten thousand parameters with a small tower; the global RNG is left."""
+    """A VideoSimulator of some hundred thousand parameters; the global RNG is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return VideoSimulator(
@@ -127,7 +127,7 @@ def train(
     weights: LossWeights | None = None,
 ) -> list[float]:
     """Adam over the batches, noise by step; the video loss of each step. Leaves it in eval mode."""
-    adam = torch.optim.Adam(simulator.parameters(), lr)
+    adam = torch.optim.Adam(simulator.parameters(), lr, fused=True)
     simulator.train()
     losses = []
     for step, batch in enumerate(batches):
@@ -140,13 +140,12 @@ def train(
     return losses
 
 
-def shake_actions(batch: Batch, frame: int, size: float = 1.0, seed: int = 1) -> Batch:
-    """The batch with noise of `size` added to every sense at window frame `frame` only."""
-    g = torch.Generator().manual_seed(seed)
+def swap_actions(batch: Batch, frame: int) -> Batch:
+    """The batch with each window's senses at `frame` exchanged for its neighbour's, there only."""
     senses = {}
     for name, value in batch.senses.items():
         senses[name] = value.clone()
-        senses[name][:, frame] += size * torch.randn(value[:, frame].shape, generator=g)
+        senses[name][:, frame] = value[:, frame].roll(1, 0)
     return batch.with_senses(senses, batch.presence)
 
 

@@ -86,7 +86,7 @@ def held_out_r2(features: Tensor, codes: Tensor, ridge: float = 1e-3) -> float:
 
 
 def probe(anchor: str, seed: int) -> list[float]:
-    """R^2 of each sense's code from its anchored feature, at initialisation: 1200 steps, D = 128."""
+    """R^2 of each sense's code from its anchored feature before training; 1200 steps, D = 128."""
     torch.manual_seed(seed)
     config = replace(ENCODER, code=32, projection=[256], feature=128, anchor=anchor)
     encoder = ActionEncoder(HANDS, 1, config).eval()

@@ -17,7 +17,7 @@ from helpers.worlds import (
     make_simulator,
     make_square,
     noise_sources,
-    shake_actions,
+    swap_actions,
     train,
 )
 from torch import Tensor
@@ -44,12 +44,12 @@ def answer(simulator: VideoSimulator, batch: Batch, how: How) -> Tensor:
     return simulator.run(noisy, torch.zeros(b, p), given)
 
 
-def changes(simulator: VideoSimulator, batch: Batch, how: How, size: float) -> Tensor:
+def changes(simulator: VideoSimulator, batch: Batch, how: How) -> Tensor:
     """(P, P): row t says how much each frame changes under another action t."""
     plain, h = answer(simulator, batch, how), batch.context
     return torch.stack(
         [
-            change_per_frame(plain, answer(simulator, shake_actions(batch, h + t, size), how))
+            change_per_frame(plain, answer(simulator, swap_actions(batch, h + t), how))
             for t in range(batch.length - h)
         ]
     )
@@ -63,7 +63,7 @@ def without_diagonal(square: Tensor) -> Tensor:
 def square_simulator() -> VideoSimulator:
     """A `full` network after 60 steps on squares that stand where the action says."""
     simulator = make_simulator(PLACE)
-    losses = train(simulator, (make_square(8, seed=i) for i in range(60)), lr=5e-3)
+    losses = train(simulator, (make_square(8, seed=i) for i in range(60)), lr=3e-3)
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     return simulator
 
@@ -73,9 +73,9 @@ def test_perturbing_action_t_changes_frame_t_most(
     square_simulator: VideoSimulator, how: How
 ) -> None:
     """After 60 steps of training; what holds before any is the next test."""
-    table = changes(square_simulator, make_square(4, seed=999), how, size=0.5)
+    table = changes(square_simulator, make_square(8, seed=999), how)
     assert table.argmax(1).tolist() == list(range(8))
-    assert (table.diag() > 1.5 * without_diagonal(table).amax(1)).all()
+    assert (table.diag() > 1.3 * without_diagonal(table).amax(1)).all()
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -84,7 +84,7 @@ def test_before_training_action_t_changes_frames_t_and_next_most(how: How, seed:
     """Frame t + 1 reads "now minus before" with the gain of motion: at random weights it may change
     as much as frame t does. Every other frame changes by less than half of that.
     """
-    table = changes(make_simulator(seed=seed).eval(), make_batch(seed=seed), how, size=1.0)
+    table = changes(make_simulator(seed=seed).eval(), make_batch(seed=seed), how)
     others = without_diagonal(table)
     others[range(7), range(1, 8)] = 0.0
     assert (others.amax(1) < 0.5 * table.diag()).all()
@@ -98,7 +98,7 @@ def test_causal_action_t_changes_no_frame_before_t(how: How, context: int) -> No
     batch = make_batch(BODY, size=2, context=context)
     plain = answer(simulator, batch, how)
     for t in range(8):
-        other = answer(simulator, shake_actions(batch, context + t), how)
+        other = answer(simulator, swap_actions(batch, context + t), how)
         assert torch.equal(other[:, :t], plain[:, :t])
         assert (other[:, t] != plain[:, t]).any()
 
@@ -106,7 +106,7 @@ def test_causal_action_t_changes_no_frame_before_t(how: How, context: int) -> No
 @pytest.mark.parametrize("how", HOWS)
 def test_full_action_t_does_reach_frames_before_t(how: How) -> None:
     """So the causal test can fail: the same comparison on a `full` network."""
-    table = changes(make_simulator().eval(), make_batch(size=2), how, size=1.0)
+    table = changes(make_simulator().eval(), make_batch(size=2), how)
     assert (table > 0).all()
 
 

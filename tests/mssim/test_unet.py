@@ -53,7 +53,7 @@ def test_sizes_that_do_not_divide_are_refused(multipliers: list[int], patch: int
 
 
 def test_more_frames_than_it_was_made_for_are_refused() -> None:
-    with pytest.raises(UserError, match="9 frames to predict: .* at most 8"):
+    with pytest.raises(UserError, match=r"9 frames to predict: .* at most 8"):
         make_net()(*inputs(p=9))
 
 
