@@ -1,8 +1,7 @@
 """From configuration to networks: the one place where parts of `mssim` are put together."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -20,13 +19,15 @@ class TowerConfig:
     """What looks at frames and reads text.
 
     Args:
-        kind: `small` is trained with the model; `open_clip` is frozen and needs its weights.
+        kind: `small` is a convolutional net; `open_clip` is frozen and needs its weights.
+        trained: Whether the video loss trains a small tower, or it keeps its random features.
         channels: Of the small tower's first layer.
         model: Architecture, for open_clip.
         pretrained: Weights tag or checkpoint file, for open_clip.
     """
 
     kind: Literal["small", "open_clip"] = "small"
+    trained: bool = True
     channels: int = 16
     model: str = "ViT-H-14"
     pretrained: str = "laion2b_s32b_b79k"
@@ -39,7 +40,8 @@ def build_tower(config: TowerConfig, encoder: EncoderConfig) -> Tower:
         UserError: The pretrained model has another width.
     """
     if config.kind == "small":
-        return SmallTower(encoder.feature, config.channels, text=encoder.text != "off")
+        small = SmallTower(encoder.feature, config.channels, text=encoder.text != "off")
+        return small.requires_grad_(config.trained)
     tower = OpenClipTower(config.model, config.pretrained)
     if tower.width != encoder.feature:
         raise UserError(
@@ -71,23 +73,3 @@ def build_simulator(
     # Channels last is what fast convolutions want, on CPUs and GPUs alike.
     simulator.net.to(memory_format=torch.channels_last)
     return simulator
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, plain data and tensors only.
-
-    Raises:
-        UserError: It is not there, cut short, or no checkpoint.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: no checkpoint there; train first with `mssim fit`")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        content["state_dict"]
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path}: not a readable checkpoint ({reason[:120]}); "
-            "choose another file of the run's checkpoints/ folder"
-        ) from None
-    return dict(content)

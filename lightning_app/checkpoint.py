@@ -1,10 +1,14 @@
-"""Checkpoints of a run: written whole or not at all, found again, loaded as a module."""
+"""Checkpoints of a run: written whole or not at all, found again, read, and seen to fit."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
 
 from mssim.errors import UserError
 
@@ -20,33 +24,42 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """As the base class."""
-        import torch
+        """As the base class.
 
+        Raises:
+            UserError: The disk is full.
+        """
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}")
+        # One name for all attempts: what a killed write left behind is overwritten by the next.
+        temporary = final.with_name(f".{final.name}.partial")
         try:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(final)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             # torch's zip writer turns a short write into a RuntimeError without a word on the disk.
             raise UserError(
-                f"{final}: checkpoint could not be written ({str(error).splitlines()[0][:80]}); "
-                "free disk space and run the same command again to resume"
+                f"{final}: the checkpoint could not be written ({_first_line(error)}); "
+                "make room, then run the same command again to resume"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def folder_of(config: Path | None, run: Path) -> Path:
-    """The run's folder: where its saved config lies, else as the config says."""
-    if config is not None and (config.parent / "checkpoints").is_dir():
-        return config.parent
-    return run
+    """A run's folder: where its saved config lies, for it may have been moved.
+
+    Args:
+        config: The file that was given, if one was.
+        run: What it and the flags say; a flag that says otherwise than the file wins.
+    """
+    if config is None or not (config.parent / "checkpoints").is_dir():
+        return run
+    saved = yaml.safe_load(config.read_text()).get("run")
+    return config.parent if saved is not None and Path(saved) == run else run
 
 
 def chosen(run: Path) -> Path:
@@ -63,3 +76,48 @@ def chosen(run: Path) -> Path:
         f"{run / 'checkpoints'}: no checkpoint there; train first with "
         "`mssim fit`, or name one with --ckpt_path"
     )
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, plain data and tensors only.
+
+    Raises:
+        UserError: It is not there, cut short, or no checkpoint.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no checkpoint there; train first with `mssim fit`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"], content["global_step"]
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a readable checkpoint ({_first_line(error)}); name the run's other one "
+            f"with --ckpt_path {BEST.removesuffix('.ckpt')} or {LAST.removesuffix('.ckpt')}, "
+            "or remove it"
+        ) from None
+    return dict(content)
+
+
+def check_fit(path: Path, saved: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:
+    """See that weights of a checkpoint are those of a model.
+
+    Args:
+        path: The checkpoint, for the message.
+        saved: Its weights.
+        mine: The model's.
+
+    Raises:
+        UserError: One is missing, one is too many, or one has another shape.
+    """
+    for name in [*mine, *saved]:
+        there = tuple(saved[name].shape) if name in saved else "missing"
+        wanted = tuple(mine[name].shape) if name in mine else "not known"
+        if there != wanted:
+            raise UserError(
+                f"{path}: does not fit this model: {name} is {there} there and {wanted} here; "
+                "use the senses and sizes of the run's config.yaml"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,5 +1,6 @@
 """`mssim`: one word, then what it needs. Imports stay inside, so that `--help` answers at once."""
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,15 @@ TRAINER_COMMANDS = {
 DATA_COMMANDS = {
     "prepare": "convert recordings to the store: mssim prepare PATH",
     "data": "tell and show what is in a dataset: mssim data PATH",
+}
+_DISK = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EFBIG, errno.EDQUOT),
+        "make room or choose another folder, then run the same command again",
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that can be written to"
+    ),
 }
 
 
@@ -41,11 +51,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except UserError as error:
         _stop(str(error))
     except OSError as error:
-        if error.errno is None:
+        if error.errno not in _DISK:
             raise
-        _stop(
-            f"{error.filename or 'a file'}: {error.strerror}; free space or choose another folder"
-        )
+        _stop(f"{error.filename or command}: {error.strerror}; {_DISK[error.errno]}")
 
 
 def _stop(line: str) -> None:
@@ -60,11 +68,16 @@ def _train(words: list[str]) -> None:
 
 
 def _data(command: str, words: list[str]) -> None:
-    from jsonargparse import auto_cli
+    from jsonargparse import ArgumentError, auto_cli
 
     from data_modules import commands
+    from lightning_app.plain import plain
 
-    auto_cli(getattr(commands, command), args=words, prog=f"mssim {command}", as_positional=True)
+    run = getattr(commands, command)
+    try:
+        auto_cli(run, args=words, prog=f"mssim {command}", exit_on_error=False)
+    except ArgumentError as error:
+        raise UserError(f"{plain(str(error))}; see mssim {command} --help") from None
 
 
 def _help() -> str:

@@ -42,9 +42,20 @@ def predict_row(
     if row == "held-action":
         batch = hold_action(batch)
     elif row == "shuffled-actions":
-        batch = batch.with_senses(partner.senses, partner.presence)
+        batch = take_actions(batch, partner)
     sources = generators(seed, 0, batch.window)
     return to_uint8(simulator.sample(batch, sampler, sources, condition=row != "no-action"))
+
+
+def take_actions(batch: Batch, partner: Batch) -> Batch:
+    """The batch under its partner's actions: senses, the statistics that they go with, and text."""
+    return replace(
+        batch,
+        senses=partner.senses,
+        presence=partner.presence,
+        source=partner.source,
+        text=partner.text,
+    )
 
 
 def hold_action(batch: Batch) -> Batch:

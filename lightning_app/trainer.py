@@ -1,5 +1,6 @@
 """`mssim fit | validate | test | predict`: LightningCLI with a run folder that holds everything."""
 
+import logging
 import os
 import sys
 import warnings
@@ -9,71 +10,45 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from data_modules.module import DataModule
 from data_modules.store import write_text
-from lightning_app.build import load_checkpoint
 from lightning_app.callbacks.ema import EMA
+from lightning_app.callbacks.keep import Best, Last, is_trial
 from lightning_app.callbacks.report import Report
-from lightning_app.checkpoint import LAST, AtomicCheckpointIO, chosen, folder_of
+from lightning_app.checkpoint import (
+    LAST,
+    AtomicCheckpointIO,
+    check_fit,
+    chosen,
+    folder_of,
+    load_checkpoint,
+)
 from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.simulator import Simulator
+from lightning_app.plain import plain
 from mssim.errors import UserError
 
 __all__ = ["ActionEncoder", "MssimCLI", "Simulator", "run_trainer"]
-
-
-class Best(ModelCheckpoint):
-    """Keeps the weights that scored best in validation.
-
-    Args:
-        monitor: What is compared.
-        mode: `max` or `min`.
-    """
-
-    def __init__(self, monitor: str = "val/psnr", mode: str = "max") -> None:
-        super().__init__(
-            monitor=monitor,
-            mode=mode,
-            filename="best",
-            save_top_k=1,
-            enable_version_counter=False,
-            auto_insert_metric_name=False,
-        )
-
-
-class Last(ModelCheckpoint):
-    """Keeps the newest weights, for resuming.
-
-    Args:
-        every: Optimizer steps between writes.
-    """
-
-    def __init__(self, every: int = 200) -> None:
-        super().__init__(
-            filename=LAST.removesuffix(".ckpt"),
-            every_n_train_steps=every,
-            save_top_k=1,
-            enable_version_counter=False,
-            save_on_train_epoch_end=False,
-        )
 
 
 class SaveConfig(SaveConfigCallback):
     """Writes the run's one truth, `config.yaml`, when training starts and never else."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.is_global_zero or _trial(trainer):
+        if stage != "fit" or not trainer.is_global_zero or is_trial(trainer):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        text = self.parser.dump(self.config, skip_none=False)
-        write_text(folder / "config.yaml", text)
+        config = self.config.clone()
+        # Where this training went on from is no part of the run; `test` would take it for its own.
+        config["ckpt_path"] = None
+        write_text(folder / "config.yaml", self.parser.dump(config, skip_none=False))
 
 
 class MssimCLI(LightningCLI):
@@ -92,13 +67,20 @@ class MssimCLI(LightningCLI):
         parser.link_arguments("data.context", "model.init_args.context")
         parser.link_arguments("data.predict", "model.init_args.predict")
 
+    def instantiate_classes(self) -> None:
+        """As the base class; what a constructor refuses is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(plain(str(error))) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer whose logs, checkpoints and reports lie flat in the run folder."""
         run = self._run_folder()
         logs = TensorBoardLogger(run, name="logs", version="", default_hp_metric=False)
         keeps = self.subcommand == "fit" and not self._get(self.config_init, "trainer.fast_dev_run")
         for name in ("best", "last"):
-            self._get(self.config_init, name).dirpath = str(run / "checkpoints")
+            self._get(self.config_init, name).dirpath = str((run / "checkpoints").resolve())
         trainer: Trainer = super().instantiate_trainer(
             default_root_dir=run,
             logger=logs if keeps else False,
@@ -111,36 +93,52 @@ class MssimCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Go on where the run stopped."""
-        last = self._run_folder() / "checkpoints" / LAST
-        if self._ckpt() is None and last.exists() and not _trial(self.trainer):
+        path, last = self._named(), self._run_folder() / "checkpoints" / LAST
+        if path is None and last.exists() and not is_trial(self.trainer):
             self._check_same_model()
-            load_checkpoint(last)
-            print(f"resuming from {last}")
-            self._set_ckpt(last)
+            path = last
+        if path is not None:
+            self._take(path)
+            print(f"resuming from {path}")
 
     def before_validate(self) -> None:
-        self._find_weights()
+        self._take(self._named() or chosen(self._run_folder()))
 
     def before_test(self) -> None:
-        self._find_weights()
+        self._take(self._named() or chosen(self._run_folder()))
 
     def before_predict(self) -> None:
-        self._find_weights()
+        self._take(self._named() or chosen(self._run_folder()))
+        # Reports write them as they come; nobody needs them all at the end.
+        self.config_init["predict"]["return_predictions"] = False
 
-    def _find_weights(self) -> None:
-        path = self._ckpt()
-        path = chosen(self._run_folder()) if path is None else Path(path)
-        load_checkpoint(path)
-        self._set_ckpt(path)
+    def _named(self) -> Path | None:
+        """The checkpoint that was asked for: a file, or the run's `best` or `last`."""
+        name = self.config[self.subcommand].get("ckpt_path")
+        if name in ("best", "last"):
+            return self._run_folder() / "checkpoints" / f"{name}.ckpt"
+        return None if name is None else Path(name)
 
-    def _ckpt(self) -> Any:
-        return self.config[self.config.subcommand].get("ckpt_path")
+    def _take(self, path: Path) -> None:
+        """Start from this checkpoint, if it can be read and fits."""
+        check_fit(path, load_checkpoint(path)["state_dict"], self.model.state_dict())
+        # Set here, and not passed on, it is known when modules are set up.
+        self.trainer.ckpt_path = str(path)
+        self.config_init[self.subcommand]["ckpt_path"] = None
 
-    def _set_ckpt(self, path: Path) -> None:
-        self.config_init[self.config.subcommand]["ckpt_path"] = str(path)
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except MisconfigurationException as error:
+            raise UserError(plain(str(error))) from error
+        except OSError as error:
+            # A write that fails knows no file; all of ours go to the run's folder.
+            if error.errno is not None and error.filename is None:
+                error.filename = str(self._run_folder())
+            raise
 
     def _run_folder(self) -> Path:
-        config = self.config[self.config.subcommand] if self.subcommand else self.config
+        config = self.config[self.subcommand] if self.subcommand else self.config
         files = config.get("config") or []
         first = Path(str(files[0])) if files and self.subcommand != "fit" else None
         return folder_of(first, Path(str(config.run)))
@@ -158,7 +156,7 @@ class MssimCLI(LightningCLI):
             )
 
     def _dump(self) -> str:
-        parser, config = self._parser(self.subcommand), self.config[self.config.subcommand]
+        parser, config = self._parser(self.subcommand), self.config[self.subcommand]
         return str(parser.dump(config, skip_none=False))
 
     def _parse_ckpt_path(self) -> None:
@@ -171,11 +169,6 @@ def _model_of(text: str) -> dict[str, Any]:
     free = ("optimizer", "lr_scheduler", "sampler", "weights", "init_encoder", "perception")
     arguments = {k: v for k, v in model.get("init_args", {}).items() if k not in free}
     return {"class_path": model["class_path"].rsplit(".", 1)[-1], **arguments}
-
-
-def _trial(trainer: Trainer) -> bool:
-    """Is this a `fast_dev_run`, which leaves nothing behind?"""
-    return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def run_trainer(words: list[str]) -> None:
@@ -199,16 +192,23 @@ def run_trainer(words: list[str]) -> None:
             args=None if words == sys.argv[1:] else words,
         )
     except ArgumentError as error:
-        raise UserError(str(error)) from None
+        raise UserError(f"{plain(str(error))}; see mssim {words[0]} --help") from None
+    except UserError as error:
+        raise UserError(plain(str(error))) from error
 
 
 def _quiet() -> None:
     """Silence what is known, harmless, and not ours."""
     # Lightning 2.6 calls three names that jsonargparse 5 will drop (jsonargparse #21900).
-    warnings.filterwarnings("ignore", message=".*deprecated.*", module=r"lightning\.pytorch\.cli")
+    warnings.filterwarnings("ignore", "(?is).*deprecat", module=r"lightning\.pytorch\.cli")
     # Our loaders do their reading at memory-copy speed.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning 2.6 asks torch for a name that torch 2.9 renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # That is what resuming is.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # Hardware in three lines, a hint at a paid service, and what `Trainer` was told to do.
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     torch.set_float32_matmul_precision("high")

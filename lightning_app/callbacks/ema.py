@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 _RAW = "raw_state"
@@ -70,8 +71,10 @@ class EMA(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """On resuming a fit (Lightning calls this for no other stage): go on with both weights."""
-        if _RAW not in checkpoint:
+        """On resuming a fit: go on with both weights. Lightning calls this for `test`, too, which
+        shall keep the average that it has loaded.
+        """
+        if _RAW not in checkpoint or trainer.state.fn != TrainerFn.FITTING:
             return
         self._average = {n: checkpoint["state_dict"][n].clone() for n in checkpoint[_RAW]}
         self.updates = checkpoint["ema_updates"]

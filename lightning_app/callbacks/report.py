@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_app.callbacks.keep import is_trial
 from lightning_app.modules.simulator import Simulator
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
@@ -32,7 +33,7 @@ class Report(Callback):
         self.gifs = gifs
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(pl_module, Simulator):
+        if not isinstance(pl_module, Simulator) or is_trial(trainer):
             return
         # Gathering is every rank's work; writing is one's.
         rows, distances = pl_module.scoring.compute(), pl_module.scoring.distances()
@@ -56,18 +57,21 @@ class Report(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(pl_module, Simulator):
+        if not isinstance(pl_module, Simulator) or is_trial(trainer):
             return
         folder = Path(trainer.default_root_dir) / "rollouts"
         folder.mkdir(parents=True, exist_ok=True)
         for row in range(batch.size):
             unit = pl_module.data.unit_names[int(batch.unit[row])]
             name = unit.replace("/", "_").replace("#", "-")
-            first = batch_idx == 0 and row < self.gifs
-            _write_rollout(folder / name, batch, row, outputs[row], first)
+            moving = trainer.is_global_zero and batch_idx * batch.size + row < self.gifs
+            _write_rollout(folder / name, batch, row, outputs[row], moving)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and isinstance(pl_module, Simulator):
+        if not isinstance(pl_module, Simulator) or is_trial(trainer):
+            return
+        trainer.strategy.barrier()  # the page shows what all ranks have made
+        if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             print(f"wrote {write_page(folder, folder.name, _facts(pl_module))}")
 

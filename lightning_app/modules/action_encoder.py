@@ -9,6 +9,7 @@ from lightning_app.modules.base import MssimModule, adam
 from mssim.action.encoder import ActionEncoder as Encoder
 from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
+from mssim.errors import UserError
 from mssim.senses import SenseSet
 from mssim.video.simulator import LossWeights
 
@@ -49,7 +50,7 @@ class ActionEncoder(MssimModule):
             self.tower.requires_grad_(False)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":
+        if stage == "fit" and self.trainer.ckpt_path is None:
             self.encoder.normalizer.set_statistics(self.data.statistics())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -60,6 +61,14 @@ class ActionEncoder(MssimModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """There is nothing to see of an encoder.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError("model: an ActionEncoder predicts no frames; predict with a Simulator")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         with torch.no_grad():

@@ -1,14 +1,18 @@
 """Simulator: the video diffusion simulator with its action encoder, trained end to end."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.partners import partners
 from data_modules.windows import Ask
-from lightning_app.build import TowerConfig, build_simulator, load_checkpoint
+from lightning_app.build import TowerConfig, build_simulator
+from lightning_app.checkpoint import check_fit, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
 from lightning_app.rows import ROWS, predict_row
 from lightning_app.scoring import Judges, PerceptionConfig, Scoring
@@ -23,7 +27,7 @@ from mssim.video.simulator import LossWeights
 from mssim.video.unet import UNetConfig
 
 VALIDATION_ROWS = ("model", "copy-last-frame", "shuffled-actions")
-_SCALE_BATCHES = 16  # training batches that the residual's scale is measured on
+_SCALE_WINDOWS = 128  # training windows that the residual's scale is measured on
 
 
 class Simulator(MssimModule):
@@ -42,11 +46,14 @@ class Simulator(MssimModule):
         sampler: How frames are drawn, the same for all rows of a table.
         weights: Of the loss.
         drop_condition: Share of training windows that see the null condition.
-        init_encoder: Checkpoint of an `ActionEncoder` run to start from.
+        init_encoder: Checkpoint of an `ActionEncoder` run to start from: its encoder and tower.
         perception: Weights of LPIPS and FVD.
         optimizer: See `MssimModule`.
         lr_scheduler: See `MssimModule`.
         seed: See `MssimModule`.
+
+    Raises:
+        UserError: The sampler does not go with the diffusion, or the tower's width is another.
     """
 
     def __init__(
@@ -71,7 +78,7 @@ class Simulator(MssimModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, seed)
         self.sampler, self.weights = sampler, weights
-        self.perception = perception
+        self.init_encoder, self.perception, self.predict = init_encoder, perception, predict
         self.simulator = build_simulator(
             senses.used(use_senses),
             len(sources),
@@ -83,22 +90,16 @@ class Simulator(MssimModule):
             diffusion,
             drop_condition,
         )
-        if init_encoder is not None:
-            self._load_encoder(init_encoder)
+        # A sampler that does not go with the target is told now, not at the first validation.
+        self.simulator.diffusion.scheduler(sampler)
         self.scoring = Scoring(())
 
     def setup(self, stage: str) -> None:
-        rows = {"fit": VALIDATION_ROWS, "validate": VALIDATION_ROWS, "test": ROWS}.get(stage, ())
-        split = "test" if stage == "test" else "val"
-        if rows and len(windows := self.data.datasets[split]):
-            self.partner_of = partners(windows.index.unit, self.seed)
-            frames = self.data.context + self.data.predict
-            judges = Judges(self.perception, self.data.clock.size, frames)
-            self.scoring = Scoring(rows, judges if stage == "test" else None)
-        if stage == "fit":
-            self.simulator.encoder.normalizer.set_statistics(self.data.statistics())
-            if self.simulator.diffusion.config.residual:
-                self.simulator.residual_scale.fill_(self._residual_scale())
+        windows = self.data.datasets["test" if stage == "test" else "val"]
+        if stage != "predict" and len(windows):
+            self._open_scoring(windows.index.unit, tested=stage == "test")
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            self._begin()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.simulator.loss(batch, self.weights, self.seed, self.global_step)
@@ -122,11 +123,11 @@ class Simulator(MssimModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Roll the simulator along all of the batch's actions: uint8 (B, T - H, 3, S, S)."""
-        h, p = batch.context, self.simulator.net.when.num_embeddings
+        h = batch.context
         rollout = Rollout(self.simulator, self.sampler)
         state = rollout.start(batch, self.seed)
         senses = {n: v[:, h:] for n, v in batch.senses.items()}
-        steps = rollout.run(state, senses, batch.presence[:, h:], p)
+        steps = rollout.run(state, senses, batch.presence[:, h:], self.predict)
         return torch.cat([frames for frames, _ in steps], dim=1)
 
     def on_validation_epoch_end(self) -> None:
@@ -139,7 +140,22 @@ class Simulator(MssimModule):
         model = psnr["model"]
         self.log("val/psnr", model, prog_bar=True)
         self.log("val/over_copy", model - psnr["copy-last-frame"], prog_bar=True)
-        self.log("val/over_shuffled", model - psnr["shuffled-actions"], prog_bar=True)
+        if "shuffled-actions" in psnr:
+            self.log("val/over_shuffled", model - psnr["shuffled-actions"], prog_bar=True)
+
+    def _open_scoring(self, unit: NDArray[np.int64], tested: bool) -> None:
+        """Choose rows and partners for windows of these units; `test` insists on all rows."""
+        rows: tuple[str, ...] = ROWS if tested else VALIDATION_ROWS
+        judges = None
+        if tested:
+            frames = self.data.context + self.data.predict
+            judges = Judges(self.perception, self.data.clock.size, frames)
+        if not tested and unit.min() == unit.max():
+            # A single unit has nobody to swap actions with, which is no reason not to train.
+            rows = tuple(r for r in rows if r != "shuffled-actions")
+        shuffles = "shuffled-actions" in rows
+        self.partner_of = partners(unit, self.seed) if shuffles else np.arange(len(unit))
+        self.scoring = Scoring(rows, judges)
 
     def _score(self, batch: Batch, split: str) -> None:
         theirs = self.partner_of[batch.window.cpu().numpy()]
@@ -149,25 +165,38 @@ class Simulator(MssimModule):
             frames = predict_row(row, self.simulator, batch, partner, self.sampler, self.seed)
             self.scoring.update(row, batch, frames)
 
+    def _begin(self) -> None:
+        """What a fresh run takes from its data; one that goes on has it in its checkpoint."""
+        if self.init_encoder is not None:
+            self._load_encoder(self.init_encoder)
+        self.simulator.encoder.normalizer.set_statistics(self.data.statistics())
+        if self.simulator.diffusion.config.residual:
+            self.simulator.residual_scale.fill_(self._residual_scale())
+
     def _residual_scale(self) -> float:
-        """Root mean square of target frames minus the last context frame, on training data."""
-        loader = self.data.train_dataloader()
-        simulator = self.simulator
+        """Root mean square of target frames minus the last context frame, on training data.
+
+        Measured on the windows that training begins with, the same ones on every rank.
+        """
+        simulator, data = self.simulator, self.data
         simulator.residual_scale.fill_(1.0)
-        squares = []
-        for i, batch in enumerate(loader):
-            if i == _SCALE_BATCHES:
-                break
-            squares.append(simulator.to_diffused(batch.to(self.device)).square().mean())
-        return max(float(torch.stack(squares).mean().sqrt()), 1e-3)
+        windows = data.train_dataloader().plan.windows(epoch=0)[:_SCALE_WINDOWS]
+        squares, count = 0.0, 0
+        for part in np.array_split(windows, -(-len(windows) // data.eval_batch_size)):
+            batch = data.datasets["train"].__getitems__(Ask(part, 0, data.predict))
+            batch = batch.to(self.device)
+            real = simulator.to_diffused(batch)[batch.target_mask]
+            squares, count = squares + real.double().square().sum().item(), count + real.numel()
+        return max(math.sqrt(squares / max(count, 1)), 1e-3)
 
     def _load_encoder(self, path: Path) -> None:
-        state = load_checkpoint(path)["state_dict"]
-        mine = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
+        parts = ("encoder.", "tower.")
+        saved = {
+            k: v for k, v in load_checkpoint(path)["state_dict"].items() if k.startswith(parts)
+        }
+        mine = {k: v for k, v in self.simulator.state_dict().items() if k.startswith(parts)}
         try:
-            self.simulator.encoder.load_state_dict(mine)
-        except RuntimeError as error:
-            raise UserError(
-                f"model.init_encoder: {path} does not fit this encoder "
-                f"({str(error).splitlines()[-1].strip()}); use the same senses and encoder sizes"
-            ) from None
+            check_fit(path, saved, mine)
+        except UserError as error:
+            raise UserError(f"model.init_encoder: {error}") from None
+        self.simulator.load_state_dict(saved, strict=False)

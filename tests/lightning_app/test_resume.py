@@ -1,0 +1,170 @@
+"""A run that was cut short and goes on equals one that was not, bit by bit."""
+
+import itertools
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny import MSSIM, checkpoint, differences, environment, write_config
+
+from lightning_app.cli import main
+from lightning_app.modules.simulator import Simulator
+from mssim.batch import Batch
+
+STATE = ("state_dict", "raw_state", "ema_updates", "optimizer_states", "lr_schedulers")
+RANDOM = [
+    *("--model.encoder.dropout", "0.2", "--model.drop_condition", "0.3"),
+    *("--data.sense_dropout", "0.3", "--data.predict_min", "3", "--data.strides", "[1,2]"),
+]
+SCHEDULE = [
+    *("--model.lr_scheduler", "torch.optim.lr_scheduler.OneCycleLR"),
+    *("--model.lr_scheduler.max_lr", "0.003", "--model.lr_scheduler.total_steps", "20"),
+]
+
+
+class Cut(BaseException):
+    """What ends a process in the middle, as far as this process can."""
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes training end at a given batch, counted from now; None lets it run."""
+    step = Simulator.training_step
+
+    def arrange(after: int | None) -> None:
+        calls = itertools.count()
+
+        def training_step(self: Simulator, batch: Batch, batch_idx: int) -> torch.Tensor:
+            if next(calls) == after:
+                raise Cut
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(Simulator, "training_step", training_step)
+
+    return arrange
+
+
+def fit(config: Path, run: Path, steps: int, *more: str) -> None:
+    main(
+        [
+            "fit",
+            "--config",
+            str(config),
+            "--run",
+            str(run),
+            "--trainer.max_steps",
+            str(steps),
+            *more,
+        ]
+    )
+
+
+def assert_same(one: Path, two: Path, name: str = "last") -> None:
+    mine, theirs = ({k: checkpoint(r, name)[k] for k in STATE} for r in (one, two))
+    assert differences(mine, theirs) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "after"),
+    [
+        # Epochs of four batches: cut in the second, or on its very edge.
+        (("--data.epoch_batches", "4"), 5),
+        pytest.param(("--data.epoch_batches", "4"), 4, marks=pytest.mark.slow),
+        pytest.param(("--data.workers", "2"), 5, marks=pytest.mark.slow),
+        pytest.param(("--trainer.accumulate_grad_batches", "2"), 9, marks=pytest.mark.slow),
+    ],
+)
+def test_resumed_training_equals_uninterrupted(
+    more: Sequence[str], after: int, toy: Path, tmp_path: Path, cut: Any
+) -> None:
+    config, words = write_config(tmp_path, toy), [*RANDOM, *SCHEDULE, *more]
+    fit(config, tmp_path / "whole", 7, *words)
+    cut(after)
+    with pytest.raises(Cut):
+        fit(config, tmp_path / "cut", 7, *words)
+    stopped = checkpoint(tmp_path / "cut")["global_step"]
+    assert 0 < stopped <= after and stopped % 2 == 0
+    cut(None)
+    fit(config, tmp_path / "cut", 7, *words)
+    assert checkpoint(tmp_path / "cut")["global_step"] == 7
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert_same(tmp_path / "whole", tmp_path / "cut", "best")
+
+
+def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    fit(config, tmp_path / "whole", 5)
+    fit(config, tmp_path / "parts", 3)
+    file = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    first = file.read_bytes()
+    assert checkpoint(tmp_path / "parts")["global_step"] == 3
+    fit(config, tmp_path / "parts", 3)
+    assert file.read_bytes() == first
+    fit(config, tmp_path / "parts", 5)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_place_in_the_data_is_in_the_checkpoint(trained: Path) -> None:
+    loops = checkpoint(trained)["loops"]["fit_loop"]["state_dict"]
+    assert loops["combined_loader"] == [{"place": 6}]
+
+
+def test_a_moved_run_remembers_its_best_score(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    fit(config, tmp_path / "run", 3)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    path = tmp_path / "moved" / "checkpoints" / "last.ckpt"
+    content = checkpoint(tmp_path / "moved")
+    best = next(k for k in content["callbacks"] if "'monitor': 'val/psnr'" in k)
+    content["callbacks"][best]["best_model_score"] = torch.tensor(99.0)
+    torch.save(content, path)
+    before = (tmp_path / "moved" / "checkpoints" / "best.ckpt").read_bytes()
+    fit(config, tmp_path / "moved", 6)
+    assert checkpoint(tmp_path / "moved")["global_step"] == 6
+    assert (tmp_path / "moved" / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
+def test_another_model_does_not_go_on(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, toy)
+    fit(config, tmp_path / "run", 2)
+    kept = (tmp_path / "run" / "config.yaml").read_text()
+    for words, said in (
+        (["--model.diffusion.log_mean", "0.1"], "config.yaml: the run there was trained with"),
+        (["--data.use_senses", "[other]"], "does not fit this model: simulator.encoder."),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            fit(config, tmp_path / "run", 4, *words)
+        line = capsys.readouterr().err.strip()
+        assert said in line and "\n" not in line
+    assert (tmp_path / "run" / "config.yaml").read_text() == kept
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_the_same_command(toy: Path, tmp_path: Path) -> None:
+    words, steps = [*RANDOM, "--data.workers", "2", "--trainer.val_check_interval", "7"], 14
+    config = write_config(tmp_path, toy)
+    fit(config, tmp_path / "whole", steps, *words)
+    command = [str(MSSIM), "fit", "--config", str(config), "--run", str(tmp_path / "cut"), *words]
+    command += ["--trainer.max_steps", str(steps)]
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    path, deadline = tmp_path / "cut" / "checkpoints" / "last.ckpt", time.monotonic() + 120
+    while time.monotonic() < deadline and not path.exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < checkpoint(tmp_path / "cut")["global_step"] < steps
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert f"resuming from {path}" in done.stdout
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert sorted(p.name for p in path.parent.iterdir()) == ["best.ckpt", "last.ckpt"]

@@ -1,0 +1,123 @@
+"""The rows of a table: what each may look at, and that all meet the same noise."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import build, write_config
+from helpers.worlds import make_batch, make_simulator
+
+from data_modules.partners import partners
+from lightning_app.cli import main
+from lightning_app.report.scores import read_scores
+from lightning_app.rows import ROWS, hold_action, predict_row, take_actions
+from mssim.batch import to_uint8
+from mssim.noise import generators
+from mssim.video.diffusion import SamplerConfig
+
+SAMPLER = SamplerConfig(kind="dpm++", steps=2)
+
+
+def test_held_action_repeats_the_last_context_action() -> None:
+    batch = make_batch(presence=0.7)
+    held = hold_action(batch)
+    for name, values in held.senses.items():
+        assert torch.equal(values[:, :4], batch.senses[name][:, :4])
+        assert all(torch.equal(values[:, t], batch.senses[name][:, 3]) for t in range(4, 12))
+    assert torch.equal(held.presence[:, :4], batch.presence[:, :4])
+    assert all(torch.equal(held.presence[:, t], batch.presence[:, 3]) for t in range(4, 12))
+    assert held.frames is batch.frames and batch.senses is not held.senses
+
+
+def test_shuffled_actions_bring_all_that_belongs_to_them() -> None:
+    mine = make_batch(seed=0, text=list("abcd"), sources=2)
+    yours = replace(
+        make_batch(seed=1, text=list("efgh"), presence=0.5), source=torch.ones(4).long()
+    )
+    swapped = take_actions(mine, yours)
+    assert swapped.senses is yours.senses and swapped.presence is yours.presence
+    # Raw values are normalised by the statistics of the source that they come from.
+    assert swapped.source is yours.source and swapped.text == yours.text
+    for name in ("frames", "context_mask", "target_mask", "interval", "window", "unit"):
+        assert getattr(swapped, name) is getattr(mine, name)
+
+
+def test_nobody_keeps_his_own_actions() -> None:
+    unit = np.repeat([3, 5, 8, 9, 12], [4, 1, 7, 2, 3])
+    theirs = partners(unit, seed=0)
+    assert (unit[theirs] != unit).all()
+    # A derangement of units: each unit's windows go to one other unit, and no two to the same.
+    goes = {u: set(unit[theirs][unit == u].tolist()) for u in set(unit.tolist())}
+    assert all(len(g) == 1 for g in goes.values())
+    assert {g for part in goes.values() for g in part} == set(unit.tolist())
+    # The first window of a unit gets a first window, and so on while there are any.
+    first = {u: np.flatnonzero(unit == u)[0] for u in set(unit.tolist())}
+    assert all(theirs[i] == first[unit[theirs[i]]] for i in first.values())
+    assert (partners(unit, seed=0) == theirs).all()
+    assert any((partners(unit, seed=s) != theirs).any() for s in range(1, 5))
+
+
+def test_no_action_is_the_null_condition_whatever_the_actions() -> None:
+    simulator = make_simulator().eval()
+    one = make_batch(seed=0)
+    other = make_batch(seed=1)
+    two = replace(one, senses=other.senses, presence=~other.presence)
+    rows = [predict_row("no-action", simulator, b, b, SAMPLER, 0) for b in (one, two)]
+    assert torch.equal(*rows)
+    sources = generators(0, 0, one.window)
+    null = to_uint8(simulator.sample(one, SAMPLER, sources, condition=False))
+    assert torch.equal(rows[0], null)
+
+
+def test_all_rows_meet_the_same_noise() -> None:
+    """Under the same actions, the rows of the model are the same frames."""
+    simulator = make_simulator().eval()
+    batch = make_batch()
+    still = hold_action(batch)
+    rows = {row: predict_row(row, simulator, still, still, SAMPLER, 0) for row in ROWS}
+    assert torch.equal(rows["model"], rows["held-action"])
+    assert torch.equal(rows["model"], rows["shuffled-actions"])
+    assert torch.equal(rows["model"], predict_row("model", simulator, still, still, SAMPLER, 0))
+    assert not torch.equal(rows["model"], predict_row("model", simulator, still, still, SAMPLER, 1))
+    last = batch.frames["ego"][:, 3:4].expand(-1, 8, -1, -1, -1)
+    assert torch.equal(rows["copy-last-frame"], last)
+
+
+def test_a_window_s_noise_is_its_own() -> None:
+    """Rows are drawn alike in a batch and alone, in any order."""
+    simulator = make_simulator().eval()
+    batch = make_batch(size=4)
+    whole = predict_row("model", simulator, batch, batch, SAMPLER, 0).float()
+    order = torch.tensor([2, 0])
+    part = predict_row("model", simulator, batch.rows(order), batch, SAMPLER, 0).float()
+    assert (part - whole[order]).abs().max() <= 1
+
+
+def test_metrics_do_not_depend_on_the_batch_size(trained: Path, tmp_path: Path) -> None:
+    words = ["test", "--config", str(trained / "config.yaml"), "--run", str(tmp_path / "again")]
+    best = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
+    main([*words, *best, "--data.eval_batch_size", "5"])
+    one, two = (read_scores(p / "scores.npz") for p in (trained, tmp_path / "again"))
+    assert list(one) == list(two) == list(ROWS)
+    for row in ROWS:
+        assert torch.equal(one[row].window, two[row].window)
+        for name, value in one[row].values.items():
+            # One grey level in one pixel may tip over.
+            torch.testing.assert_close(two[row].values[name], value, atol=1e-5, rtol=1e-4)
+    tables = [json.loads((p / "metrics.json").read_text()) for p in (trained, tmp_path / "again")]
+    for mine, yours in zip(*tables, strict=True):
+        assert mine["psnr"] == pytest.approx(yours["psnr"], abs=1e-3)
+        assert mine["n_windows"] == yours["n_windows"]
+
+
+def test_shuffled_windows_come_from_the_same_split(toy: Path, tmp_path: Path) -> None:
+    cli = build(write_config(tmp_path, toy))
+    cli.model.trainer = cli.trainer
+    cli.trainer.datamodule = cli.datamodule  # type: ignore[attr-defined]
+    cli.model.setup("test")
+    unit = cli.datamodule.datasets["test"].index.unit
+    assert (unit[cli.model.partner_of] != unit).all()
+    assert cli.model.scoring.rows == ROWS

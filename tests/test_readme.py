@@ -1,0 +1,73 @@
+"""The README keeps its word: commands exist, files are there, numbers are the published."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lightning_app.cli import DATA_COMMANDS, TRAINER_COMMANDS
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+PUBLISHED = sorted(p.parent for p in (ROOT / "configs" / "published").glob("*/metrics.json"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command: str) -> None:
+    words = command.split()
+    if words[0] == "make":
+        asked = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert asked.returncode == 0, asked.stderr
+        return
+    assert words[0] == "mssim"
+    assert words[1] in {**TRAINER_COMMANDS, **DATA_COMMANDS}
+    for name in re.findall(r"configs/\S+\.yaml", command):
+        assert (ROOT / name).exists(), name
+
+
+def test_files_are_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT) + re.findall(
+        r"`((?:configs|tests)/[\w./-]+)`", TEXT
+    )
+    assert links
+    assert [n for n in links if "://" not in n and not (ROOT / n).exists()] == []
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda p: p.name)
+def test_numbers_are_the_published(folder: Path) -> None:
+    for row in json.loads((folder / "metrics.json").read_text()):
+        assert readme_line(row) in TEXT, f"{folder.name}: {row['row']}"
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda p: p.name)
+def test_published_folders_are_whole(folder: Path) -> None:
+    names = {p.name for p in folder.iterdir()}
+    needed = {
+        "config.yaml",
+        "command.txt",
+        "metrics.json",
+        "metrics.csv",
+        "metrics.md",
+        "drift.png",
+    }
+    assert needed <= names
+
+
+def readme_line(row: dict[str, object]) -> str:
+    """A row of `metrics.json` as the README prints it."""
+    ci = row["ci"]
+    assert isinstance(ci, dict)
+    gap = ci.get("model_minus_row", {}).get("psnr")
+    over = "" if gap is None else f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}]"
+    return (
+        f"| {row['row']} | {row['psnr']:.2f} | {over} | {row['mse']:.5f} | {row['ssim']:.3f} "
+        f"| {row['motion']:.2f} | {row['gradient']:.2f} |"
+    )
