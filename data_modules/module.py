@@ -161,7 +161,7 @@ class DataModule(pl.LightningDataModule):
         windows = self.datasets["train"]
         rank, world = self._place()
         plan = TrainPlan(
-            np.array([t.source for t in windows.tracks])[windows.index.track],
+            windows.source,
             [c.weight for c in self.sources.values()],
             self.batch_size,
             self.predict,

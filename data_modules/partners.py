@@ -6,28 +6,28 @@ from numpy.typing import NDArray
 from mssim.errors import UserError
 
 
-def partners(unit: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """For each window, another unit's window of the same rank in it: int64 (n,).
+def partners(unit: NDArray[np.int64], source: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """For each window, the window of the same rank in another unit of its source: int64 (n,).
 
     Args:
         unit: Unit of each window, (n,).
+        source: Source of each window, (n,).
         seed: Of the derangement.
 
     Raises:
-        UserError: There is only one unit.
+        UserError: A source has only one unit.
     """
-    names = np.unique(unit)
-    if len(names) < 2:
-        raise UserError(
-            "shuffled-actions needs windows of two units at least; "
-            "name more recordings in the split or raise data.limit"
-        )
-    order = np.random.default_rng(seed).permutation(names)
-    # One cycle through a random order: nobody keeps his own.
-    other = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
-    windows = {u: np.flatnonzero(unit == u) for u in names.tolist()}
     out = np.empty(len(unit), np.int64)
-    for mine, yours in other.items():
-        theirs = windows[yours]
-        out[windows[mine]] = theirs[np.arange(len(windows[mine])) % len(theirs)]
+    for number in np.unique(source).tolist():
+        names = np.unique(unit[source == number])
+        if len(names) < 2:
+            raise UserError(
+                "shuffled-actions needs windows of two units of each source at least; "
+                "name more recordings in data.sources.NAME.split or raise data.limit"
+            )
+        order = np.random.default_rng([seed, number]).permutation(names)
+        # One cycle through a random order: nobody keeps his own.
+        for mine, yours in zip(order, np.roll(order, 1), strict=True):
+            windows, theirs = np.flatnonzero(unit == mine), np.flatnonzero(unit == yours)
+            out[windows] = theirs[np.arange(len(windows)) % len(theirs)]
     return out

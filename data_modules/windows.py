@@ -192,6 +192,11 @@ class Windows(Dataset[Batch]):
         ahead: int = (span.stop - 1 - start) // stride + 1 - self.context
         return min(most, ahead)
 
+    @property
+    def source(self) -> NDArray[np.int64]:
+        """Source of each window, (n,)."""
+        return np.array([t.source for t in self.tracks], np.int64)[self.index.track]
+
     def interval(self) -> float:
         """Seconds between the rows of the first recording."""
         track = self.tracks[0]

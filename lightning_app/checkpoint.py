@@ -40,9 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
             temporary.replace(final)
         except (OSError, RuntimeError) as error:
-            # torch's zip writer turns a short write into a RuntimeError without a word on the disk.
+            # torch's zip writer hides the disk's error behind one of its own.
+            disk = error.__context__ if isinstance(error.__context__, OSError) else error
             raise UserError(
-                f"{final}: the checkpoint could not be written ({_first_line(error)}); "
+                f"{final}: the checkpoint could not be written ({_first_line(disk)}); "
                 "make room, then run the same command again to resume"
             ) from error
         finally:
@@ -119,5 +120,5 @@ def check_fit(path: Path, saved: Mapping[str, Tensor], mine: Mapping[str, Tensor
             )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]

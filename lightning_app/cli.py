@@ -68,16 +68,22 @@ def _train(words: list[str]) -> None:
 
 
 def _data(command: str, words: list[str]) -> None:
-    from jsonargparse import ArgumentError, auto_cli
+    from jsonargparse import ArgumentError, ArgumentParser
 
     from data_modules import commands
     from lightning_app.plain import plain
 
     run = getattr(commands, command)
+    # Not jsonargparse's `auto_cli`: it takes an argument named `config` for its own.
+    parser = ArgumentParser(
+        prog=f"mssim {command}", description=run.__doc__.splitlines()[0], exit_on_error=False
+    )
+    parser.add_function_arguments(run, as_group=False, as_positional=True)
     try:
-        auto_cli(run, args=words, prog=f"mssim {command}", exit_on_error=False)
+        arguments = parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
         raise UserError(f"{plain(str(error))}; see mssim {command} --help") from None
+    run(**arguments)
 
 
 def _help() -> str:

@@ -48,14 +48,15 @@ def predict_row(
 
 
 def take_actions(batch: Batch, partner: Batch) -> Batch:
-    """The batch under its partner's actions: senses, the statistics that they go with, and text."""
-    return replace(
-        batch,
-        senses=partner.senses,
-        presence=partner.presence,
-        source=partner.source,
-        text=partner.text,
-    )
+    """The batch under its partner's actions and text in all steps to predict.
+
+    What was felt in the context stays: it is the past, as the context frames are. The partner is of
+    the same source, so that its values mean the same.
+    """
+    h = batch.context
+    senses = {n: _then(v, partner.senses[n][:, h:], h) for n, v in batch.senses.items()}
+    presence = _then(batch.presence, partner.presence[:, h:], h)
+    return replace(batch, senses=senses, presence=presence, text=partner.text)
 
 
 def hold_action(batch: Batch) -> Batch:
@@ -63,11 +64,12 @@ def hold_action(batch: Batch) -> Batch:
     h, p = batch.context, batch.length - batch.context
 
     def held(values: Tensor) -> Tensor:
-        last = repeat(values[:, h - 1], "b ... -> b p ...", p=p)
-        return torch.cat([values[:, :h], last], dim=1)
+        return _then(values, repeat(values[:, h - 1], "b ... -> b p ...", p=p), h)
 
-    return replace(
-        batch,
-        senses={n: held(v) for n, v in batch.senses.items()},
-        presence=held(batch.presence),
-    )
+    senses = {n: held(v) for n, v in batch.senses.items()}
+    return replace(batch, senses=senses, presence=held(batch.presence))
+
+
+def _then(values: Tensor, future: Tensor, h: int) -> Tensor:
+    """The first h steps of values (B, T, ...), then the future (B, P, ...)."""
+    return torch.cat([values[:, :h], future], dim=1)

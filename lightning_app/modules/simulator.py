@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.partners import partners
-from data_modules.windows import Ask
+from data_modules.windows import Ask, Windows
 from lightning_app.build import TowerConfig, build_simulator
 from lightning_app.checkpoint import check_fit, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
@@ -97,7 +96,7 @@ class Simulator(MssimModule):
     def setup(self, stage: str) -> None:
         windows = self.data.datasets["test" if stage == "test" else "val"]
         if stage != "predict" and len(windows):
-            self._open_scoring(windows.index.unit, tested=stage == "test")
+            self._open_scoring(windows, tested=stage == "test")
         if stage == "fit" and self.trainer.ckpt_path is None:
             self._begin()
 
@@ -132,29 +131,36 @@ class Simulator(MssimModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log pooled PSNR and the gaps that say whether actions are obeyed."""
-        psnr = {
-            row: summarise(per_unit(scores)).intervals["psnr"].value
+        found = {
+            row: summarise(per_unit(scores)).intervals
             for row, scores in self.scoring.compute().items()
         }
         self.scoring.reset()
+        for name in ("motion", "gradient"):
+            self.log(f"val/{name}", found["model"][name].value)
+        psnr = {row: intervals["psnr"].value for row, intervals in found.items()}
         model = psnr["model"]
         self.log("val/psnr", model, prog_bar=True)
         self.log("val/over_copy", model - psnr["copy-last-frame"], prog_bar=True)
         if "shuffled-actions" in psnr:
             self.log("val/over_shuffled", model - psnr["shuffled-actions"], prog_bar=True)
 
-    def _open_scoring(self, unit: NDArray[np.int64], tested: bool) -> None:
-        """Choose rows and partners for windows of these units; `test` insists on all rows."""
+    def _open_scoring(self, windows: Windows, tested: bool) -> None:
+        """Choose rows and partners for these windows; `test` insists on all rows."""
         rows: tuple[str, ...] = ROWS if tested else VALIDATION_ROWS
         judges = None
         if tested:
             frames = self.data.context + self.data.predict
             judges = Judges(self.perception, self.data.clock.size, frames)
-        if not tested and unit.min() == unit.max():
+        unit = windows.index.unit
+        try:
+            self.partner_of = partners(unit, windows.source, self.seed)
+        except UserError:
+            if tested:
+                raise
             # A single unit has nobody to swap actions with, which is no reason not to train.
             rows = tuple(r for r in rows if r != "shuffled-actions")
-        shuffles = "shuffled-actions" in rows
-        self.partner_of = partners(unit, self.seed) if shuffles else np.arange(len(unit))
+            self.partner_of = np.arange(len(unit))
         self.scoring = Scoring(rows, judges)
 
     def _score(self, batch: Batch, split: str) -> None:

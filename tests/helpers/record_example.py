@@ -1,4 +1,4 @@
-"""Synthetic ActionSense recordings for `make example`: python tests/helpers/record_example.py OUT."""
+"""Synthetic ActionSense recordings: python tests/helpers/record_example.py OUT."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from helpers.actionsense_writer import write_actionsense  # noqa: E402 - needs the path above
+from helpers.actionsense_writer import write_actionsense
 
 SECONDS = 60
 

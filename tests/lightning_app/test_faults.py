@@ -141,17 +141,18 @@ def test_damaged_recordings_are_named_and_the_others_kept(
 ) -> None:
     toy = write_toy(tmp_path)
     video = toy / f"videos/chunk-000/{writer.CAMERA}/episode_000001.mp4"
-    video.write_bytes(video.read_bytes()[:600])
     table = toy / "data/chunk-000/episode_000003.parquet"
-    table.write_bytes(table.read_bytes()[:-200])
+    whole = {file: file.read_bytes() for file in (video, table)}
+    for file, content in whole.items():
+        file.write_bytes(content[: len(content) // 2])
     words = ("prepare", toy, "--config", write_config(tmp_path, toy), "--out", tmp_path / "store")
     told = refused(capsys, *words)
     assert told.startswith("episode_000001: ") and "episode_000001.mp4" in told
     assert told.endswith("(2 of 8 recordings failed; the others are in the store)")
     before = recordings(tmp_path / "store")
     assert len(before) == 6
-    for source, good in ((video, "000002.mp4"), (table, "000002.parquet")):
-        shutil.copy(source.with_name(f"episode_{good}"), source)
+    for file, content in whole.items():
+        file.write_bytes(content)
     main([str(w) for w in words])
     after = recordings(tmp_path / "store")
     assert len(after) == 8 and before.items() <= after.items()
@@ -233,8 +234,9 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     run = shutil.copytree(tmp_path / "run", disk / "run")
     told = refused(capsys, "fit", "--config", config, "--run", run)
     last = run / "checkpoints" / "last.ckpt"
-    assert told.startswith(f"{last}: the checkpoint could not be written (")
-    assert told.endswith("make room, then run the same command again to resume")
+    best = last.with_name("best.ckpt")  # Comes first, at step 3.
+    reason = "the checkpoint could not be written ([Errno 28] No space left on device)"
+    assert told == f"{best}: {reason}; make room, then run the same command again to resume"
     assert last.read_bytes() == content
     assert [p.name for p in last.parent.iterdir()] == ["last.ckpt"]
     assert subprocess.run(["mount", "-o", "remount,size=100m", str(disk)]).returncode == 0
@@ -251,7 +253,7 @@ def test_a_write_limit_while_a_checkpoint_is_written(toy: Path, tmp_path: Path) 
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = last.read_bytes()
     told = complaint(mssim("fit", "--config", config, preexec_fn=limit(len(content) // 2)))
-    assert f"{last}: the checkpoint could not be written (" in told and "make room" in told
+    assert "best.ckpt: the checkpoint could not be written ([Errno 27] File too large)" in told
     assert last.read_bytes() == content
     assert [p.name for p in last.parent.iterdir()] == ["last.ckpt"]
     main(["fit", "--config", str(config)])
@@ -266,14 +268,4 @@ def test_a_full_disk_while_a_report_is_written(
     best = trained / "checkpoints" / "best.ckpt"
     told = refused(capsys, *words, "--ckpt_path", best)
     assert str(disk / "run") in told and "No space left on device; make room" in told
-    assert not [p for p in (disk / "run").rglob(".*")]
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    config = write_config(tmp_path, toy)
-    told = refused(capsys, "fit", "--config", config, "--run", tmp_path / "closed" / "run")
-    assert "choose a folder that can be written to" in told
+    assert not list((disk / "run").rglob(".*"))

@@ -15,6 +15,7 @@ from lightning_app.cli import main
 from lightning_app.report.scores import read_scores
 from lightning_app.rows import ROWS, hold_action, predict_row, take_actions
 from mssim.batch import to_uint8
+from mssim.errors import UserError
 from mssim.noise import generators
 from mssim.video.diffusion import SamplerConfig
 
@@ -32,22 +33,33 @@ def test_held_action_repeats_the_last_context_action() -> None:
     assert held.frames is batch.frames and batch.senses is not held.senses
 
 
-def test_shuffled_actions_bring_all_that_belongs_to_them() -> None:
-    mine = make_batch(seed=0, text=list("abcd"), sources=2)
-    yours = replace(
-        make_batch(seed=1, text=list("efgh"), presence=0.5), source=torch.ones(4).long()
-    )
+def test_shuffled_actions_are_the_partner_s_in_all_steps_to_predict() -> None:
+    mine = make_batch(seed=0, text=list("abcd"))
+    yours = make_batch(seed=1, text=list("efgh"), presence=0.5)
     swapped = take_actions(mine, yours)
-    assert swapped.senses is yours.senses and swapped.presence is yours.presence
-    # Raw values are normalised by the statistics of the source that they come from.
-    assert swapped.source is yours.source and swapped.text == yours.text
-    for name in ("frames", "context_mask", "target_mask", "interval", "window", "unit"):
+    for name, values in swapped.senses.items():
+        assert torch.equal(values[:, :4], mine.senses[name][:, :4])
+        assert torch.equal(values[:, 4:], yours.senses[name][:, 4:])
+    assert torch.equal(swapped.presence[:, :4], mine.presence[:, :4])
+    assert torch.equal(swapped.presence[:, 4:], yours.presence[:, 4:])
+    assert swapped.text == yours.text
+    for name in ("frames", "source", "context_mask", "target_mask", "interval", "window", "unit"):
         assert getattr(swapped, name) is getattr(mine, name)
+
+
+def test_partners_are_of_the_same_source() -> None:
+    unit = np.repeat([0, 1, 2, 3, 4], 3)
+    source = np.repeat([0, 0, 1, 1, 1], 3)
+    theirs = partners(unit, source, seed=0)
+    assert (source[theirs] == source).all() and (unit[theirs] != unit).all()
+    with pytest.raises(UserError, match="two units of each source"):
+        partners(unit, np.repeat([0, 0, 1, 1, 2], 3), seed=0)
 
 
 def test_nobody_keeps_his_own_actions() -> None:
     unit = np.repeat([3, 5, 8, 9, 12], [4, 1, 7, 2, 3])
-    theirs = partners(unit, seed=0)
+    source = np.zeros(len(unit), np.int64)
+    theirs = partners(unit, source, seed=0)
     assert (unit[theirs] != unit).all()
     # A derangement of units: each unit's windows go to one other unit, and no two to the same.
     goes = {u: set(unit[theirs][unit == u].tolist()) for u in set(unit.tolist())}
@@ -56,8 +68,8 @@ def test_nobody_keeps_his_own_actions() -> None:
     # The first window of a unit gets a first window, and so on while there are any.
     first = {u: np.flatnonzero(unit == u)[0] for u in set(unit.tolist())}
     assert all(theirs[i] == first[unit[theirs[i]]] for i in first.values())
-    assert (partners(unit, seed=0) == theirs).all()
-    assert any((partners(unit, seed=s) != theirs).any() for s in range(1, 5))
+    assert (partners(unit, source, seed=0) == theirs).all()
+    assert any((partners(unit, source, seed=s) != theirs).any() for s in range(1, 5))
 
 
 def test_no_action_is_the_null_condition_whatever_the_actions() -> None:
