@@ -72,7 +72,14 @@ class Scoring(nn.Module):
         self.clips = nn.ModuleDict({row: ClipFeatures() for row in rows} if moves else {})
 
     def update(self, row: str, batch: Batch, frames: Tensor) -> None:
-        """Score a row's frames, uint8 (B, P, 3, S, S), against the batch."""
+        """Score a row's frames, uint8 (B, P, 3, S, S), against the batch.
+
+        Always in full precision: in bfloat16 the variances that SSIM subtracts are mere rounding.
+        """
+        with torch.autocast(frames.device.type, enabled=False):
+            self._update(row, batch, frames)
+
+    def _update(self, row: str, batch: Batch, frames: Tensor) -> None:
         video = unit_frames(batch.video())
         past, true = video[:, : batch.context], video[:, batch.context :]
         predicted = frames.float() / 255.0

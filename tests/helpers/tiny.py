@@ -4,6 +4,7 @@ The dataset is `lerobot_writer`'s moving square: 8 episodes of 40 frames, of whi
 validate and 2 test.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import yaml
 
@@ -163,3 +167,17 @@ def build(config: Path, *words: str) -> MssimCLI:
     cli.datamodule.prepare_data()
     cli.datamodule.setup()
     return cli
+
+
+def write_robot(folder: Path) -> Path:
+    """Six short episodes with a state of 26 numbers, as `configs/data/g1.yaml` expects them."""
+    root = write_lerobot(folder / "robot", episodes=6, frames=16)
+    for file in sorted((root / "data").rglob("*.parquet")):
+        table = pq.read_table(file)
+        state = np.stack(table[_COLUMN].to_pylist()).astype(np.float32)
+        wide = pa.FixedSizeListArray.from_arrays(pa.array(np.tile(state, 7)[:, :26].ravel()), 26)
+        pq.write_table(table.set_column(table.column_names.index(_COLUMN), _COLUMN, wide), file)
+    info = json.loads((root / "meta" / "info.json").read_text())
+    info["features"][_COLUMN] = {"dtype": "float32", "shape": [26], "names": None}
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    return root

@@ -14,6 +14,7 @@ from data_modules.partners import partners
 from lightning_app.cli import main
 from lightning_app.report.scores import read_scores
 from lightning_app.rows import ROWS, hold_action, predict_row, take_actions
+from lightning_app.scoring import Scoring
 from mssim.batch import to_uint8
 from mssim.errors import UserError
 from mssim.noise import generators
@@ -123,6 +124,18 @@ def test_metrics_do_not_depend_on_the_batch_size(trained: Path, tmp_path: Path) 
     for mine, yours in zip(*tables, strict=True):
         assert mine["psnr"] == pytest.approx(yours["psnr"], abs=1e-3)
         assert mine["n_windows"] == yours["n_windows"]
+
+
+def test_scores_do_not_depend_on_the_run_s_precision() -> None:
+    batch = make_batch(px=16)
+    frames = predict_row("copy-last-frame", make_simulator(), batch, batch, SAMPLER, 0)
+    plain, mixed = Scoring(("model",)), Scoring(("model",))
+    plain.update("model", batch, frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed.update("model", batch, frames)
+    one, two = (s.compute()["model"].values for s in (plain, mixed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert one["ssim"].isfinite().all()
 
 
 def test_shuffled_windows_come_from_the_same_split(toy: Path, tmp_path: Path) -> None:
