@@ -47,8 +47,9 @@ g1: setup ## train on G1=FOLDER for about 80 minutes on 2 cores, then test and p
 	$(BIN)/mssim test --config $(RUN)/config.yaml
 	$(BIN)/mssim predict --config $(RUN)/config.yaml
 
-example: setup ## synthetic ActionSense recordings, training, table and rollouts in runs/example
+example: setup ## the whole road on synthetic ActionSense recordings, in runs/example (about 10 minutes)
 	$(BIN)/python tests/helpers/record_example.py runs/example/recordings
+	$(BIN)/mssim data runs/example/recordings --out runs/example --store runs/example/stores
 	$(BIN)/mssim fit --config configs/example.yaml
 	$(BIN)/mssim test --config runs/example/config.yaml
 	$(BIN)/mssim predict --config runs/example/config.yaml

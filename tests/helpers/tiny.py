@@ -52,6 +52,7 @@ CONFIG: dict[str, Any] = {
         },
         "size": 16,
         "batch_size": 8,
+        "eval_every": 8,
     },
     "model": {
         "class_path": "Simulator",

@@ -81,12 +81,13 @@ def test_all_configs_are_tested_here() -> None:
     assert names == {"g1.yaml", "encoder.yaml", "example.yaml", "full.yaml"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source", "more"),
     [
         ("g1.yaml", "g1", ROBOT),
-        pytest.param("example.yaml", "example", [], marks=pytest.mark.slow),
-        pytest.param("full.yaml", "actionsense", NARROW, marks=pytest.mark.slow),
+        ("example.yaml", "example", []),
+        ("full.yaml", "actionsense", NARROW),
     ],
 )
 def test_a_simulator_s_config_runs(

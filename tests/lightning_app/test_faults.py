@@ -158,6 +158,7 @@ def test_damaged_recordings_are_named_and_the_others_kept(
     assert len(after) == 8 and before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_numbers_are_absent_and_training_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def test_rows_that_are_not_numbers_are_absent_and_training_goes_on(
     assert np.flatnonzero(~np.load(present)).tolist() == [10, 11, 12, 13]
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_prepare(tmp_path: Path, small_disk: Any) -> None:
     toy = write_toy(tmp_path)
     disk = small_disk(200)
@@ -190,6 +192,7 @@ def test_a_full_disk_in_prepare(tmp_path: Path, small_disk: Any) -> None:
     assert done.returncode == 0 and len(recordings(tmp_path / "stores")) == 8
 
 
+@pytest.mark.slow
 def test_a_write_limit_in_prepare_keeps_what_is_done(tmp_path: Path) -> None:
     toy = writer.write_lerobot(tmp_path / "toy", episodes=3, frames=20)
     words = ["prepare", toy, "--size", 32, "--out", tmp_path / "stores"]
@@ -203,6 +206,7 @@ def test_a_write_limit_in_prepare_keeps_what_is_done(tmp_path: Path) -> None:
     assert len(after) == 3 and before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_in_prepare_redoes_nothing(tmp_path: Path) -> None:
     toy = writer.write_lerobot(tmp_path / "toy", episodes=10, frames=150, size=64)
     words = [str(MSSIM), "prepare", str(toy), "--size", "64", "--out", str(tmp_path / "stores")]
@@ -224,7 +228,11 @@ def test_kill_minus_nine_in_prepare_redoes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(
-    toy: Path, tmp_path: Path, small_disk: Any, capsys: pytest.CaptureFixture[str]
+    toy: Path,
+    trained: Path,
+    tmp_path: Path,
+    small_disk: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = write_config(tmp_path, toy)
     main(["fit", "--config", str(config), "--trainer.max_steps", "2"])
@@ -241,8 +249,7 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     assert [p.name for p in last.parent.iterdir()] == ["last.ckpt"]
     assert subprocess.run(["mount", "-o", "remount,size=100m", str(disk)]).returncode == 0
     main(["fit", "--config", str(config), "--run", str(run)])
-    main(["fit", "--config", str(config)])
-    one, two = (checkpoint(r)["state_dict"] for r in (run, tmp_path / "run"))
+    one, two = (checkpoint(r)["state_dict"] for r in (run, trained))
     assert differences(one, two) == []
 
 

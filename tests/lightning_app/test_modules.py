@@ -16,8 +16,8 @@ from lightning_app.modules.simulator import Simulator
 from lightning_app.rows import predict_row
 from mssim.batch import Batch
 
-# One recording, four windows of it, all of them in every batch.
-ONE_BATCH = ["--data.limit", "1", "--data.start_every", "8", "--data.batch_size", "4"]
+# One recording, two windows of it, both of them in every batch.
+ONE_BATCH = ["--data.limit", "1", "--data.start_every", "16", "--data.batch_size", "2"]
 
 
 class Losses(pl.Callback):
@@ -42,7 +42,7 @@ def learn(config: Path, steps: int, *words: str) -> tuple[Any, Batch, list[float
 
 def test_the_simulator_learns_a_batch_by_heart(toy: Path, tmp_path: Path) -> None:
     words = ["--model.optimizer.lr", "0.006", "--model.drop_condition", "0"]
-    module, batch, losses = learn(write_config(tmp_path, toy), 80, *words)
+    module, batch, losses = learn(write_config(tmp_path, toy), 60, *words)
     assert isinstance(module, Simulator)
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     true = batch.frames["top"][:, 4:].float()
@@ -57,7 +57,7 @@ def test_the_simulator_learns_a_batch_by_heart(toy: Path, tmp_path: Path) -> Non
 
 def test_the_encoder_learns_a_batch_by_heart(toy: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, toy, model="ActionEncoder")
-    module, _, losses = learn(config, 150, "--model.optimizer.lr", "0.01")
+    module, _, losses = learn(config, 60, "--model.optimizer.lr", "0.02")
     assert isinstance(module, ActionEncoder)
     assert losses[-1] < 0.1 * losses[0]
 

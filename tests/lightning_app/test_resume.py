@@ -97,17 +97,19 @@ def test_resumed_training_equals_uninterrupted(
     assert_same(tmp_path / "whole", tmp_path / "cut", "best")
 
 
-def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(toy: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(
+    toy: Path, trained: Path, tmp_path: Path
+) -> None:
     config = write_config(tmp_path, toy)
-    fit(config, tmp_path / "whole", 5)
     fit(config, tmp_path / "parts", 3)
     file = tmp_path / "parts" / "checkpoints" / "last.ckpt"
     first = file.read_bytes()
     assert checkpoint(tmp_path / "parts")["global_step"] == 3
     fit(config, tmp_path / "parts", 3)
     assert file.read_bytes() == first
-    fit(config, tmp_path / "parts", 5)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    fit(config, tmp_path / "parts", 6)
+    assert_same(trained, tmp_path / "parts")
 
 
 def test_the_place_in_the_data_is_in_the_checkpoint(trained: Path) -> None:
@@ -115,6 +117,7 @@ def test_the_place_in_the_data_is_in_the_checkpoint(trained: Path) -> None:
     assert loops["combined_loader"] == [{"place": 6}]
 
 
+@pytest.mark.slow
 def test_a_moved_run_remembers_its_best_score(toy: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, toy)
     fit(config, tmp_path / "run", 3)

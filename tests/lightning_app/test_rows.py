@@ -112,7 +112,7 @@ def test_a_window_s_noise_is_its_own() -> None:
 def test_metrics_do_not_depend_on_the_batch_size(trained: Path, tmp_path: Path) -> None:
     words = ["test", "--config", str(trained / "config.yaml"), "--run", str(tmp_path / "again")]
     best = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
-    main([*words, *best, "--data.eval_batch_size", "5"])
+    main([*words, *best, "--data.eval_batch_size", "3"])
     one, two = (read_scores(p / "scores.npz") for p in (trained, tmp_path / "again"))
     assert list(one) == list(two) == list(ROWS)
     for row in ROWS:
