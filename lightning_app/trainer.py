@@ -92,8 +92,10 @@ class MssimCLI(LightningCLI):
         return trainer
 
     def before_fit(self) -> None:
-        """Go on where the run stopped. A broken `last.ckpt` stops this one, too: to go back to older
-        weights is the user's to decide, by `--ckpt_path best`.
+        """Go on where the run stopped.
+
+        A broken `last.ckpt` ends this run, too: to go back to older weights is the user's to
+        decide, by `--ckpt_path best`.
         """
         path, last = self._named(), self._run_folder() / "checkpoints" / LAST
         if path is None and last.exists() and not is_trial(self.trainer):

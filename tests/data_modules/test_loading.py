@@ -61,6 +61,8 @@ class Recorder(pl.LightningModule):
         self.seen.append(batch.window.tolist())
 
     def on_test_end(self) -> None:
+        if self.trainer.world_size == 1:
+            return
         folder = Path(self.trainer.default_root_dir)
         (folder / f"rank{self.global_rank}.json").write_text(json.dumps(self.seen))
 
