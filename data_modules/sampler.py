@@ -123,11 +123,19 @@ class EvalPlan:
         predict: P.
         rank: Of this process.
         world: Processes.
+
+    Raises:
+        UserError: There are fewer windows than processes.
     """
 
     def __init__(
         self, windows: int, batch_size: int, predict: int, rank: int = 0, world: int = 1
     ) -> None:
+        if windows < world:
+            # A rank without batches skips its loop, and the others wait for it for ever.
+            raise UserError(
+                f"{windows} windows to score on {world} processes; lower trainer.devices"
+            )
         self._windows = np.arange(rank, windows, world)
         self._batch = batch_size
         self.predict = predict

@@ -83,3 +83,8 @@ def test_evaluation_sees_every_window_once_in_order() -> None:
 def test_too_few_windows_are_told() -> None:
     with pytest.raises(UserError, match=r"3 training windows for batches of 4; lower"):
         plan(3)
+
+
+def test_fewer_windows_than_processes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"lower trainer\.devices"):
+        EvalPlan(windows=1, batch_size=4, predict=8, rank=0, world=2)
