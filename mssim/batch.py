@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 
@@ -96,8 +95,3 @@ class Batch:
 def to_uint8(video: Tensor) -> Tensor:
     """Frames in [-1, 1] as uint8, rounded: what a video file would hold."""
     return ((video.clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
-
-
-def flatten_sense(values: Tensor) -> Tensor:
-    """(B, T, K, *shape) as (B, T, K * prod(shape))."""
-    return rearrange(values, "b t ... -> b t (...)")
