@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.worlds import BODY, HANDS, make_batch
 
-from mssim.batch import flatten_sense, to_uint8
+from mssim.batch import to_uint8
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
 
@@ -83,10 +83,3 @@ def test_moving_a_batch_keeps_its_content() -> None:
     moved = batch.to("cpu")
     assert moved.text == ["x", "y"]
     assert torch.equal(moved.senses["right"], batch.senses["right"])
-
-
-def test_flatten_sense_runs_over_samples_first() -> None:
-    values = torch.arange(2 * 3 * 4 * 5).view(1, 2, 3, 4, 5)
-    flat = flatten_sense(values)
-    assert flat.shape == (1, 2, 60)
-    assert torch.equal(flat[0, 1], torch.arange(60, 120))
