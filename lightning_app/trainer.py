@@ -1,5 +1,6 @@
 """`mssim fit | validate | test | predict`: LightningCLI with a run folder that holds everything."""
 
+import ctypes
 import logging
 import os
 import sys
@@ -182,6 +183,7 @@ def run_trainer(words: list[str]) -> None:
         UserError: A key, value, file or checkpoint is not as it should be.
     """
     _quiet()
+    _keep_memory()
     strict = {"exit_on_error": False}
     try:
         MssimCLI(
@@ -199,6 +201,19 @@ def run_trainer(words: list[str]) -> None:
         raise UserError(f"{plain(str(error))}; see mssim {words[0]} --help") from None
     except UserError as error:
         raise UserError(plain(str(error))) from error
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what tensors free, instead of giving it back page by page.
+
+    On a CPU, pages taken anew at every operation cost a seventh of a training step.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # names of mallopt(3), which only glibc has
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(trim_threshold, 2**30)
+            library.mallopt(mmap_threshold, 2**30)
 
 
 def _quiet() -> None:

@@ -15,7 +15,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    scores = q @ rearrange(k, "n g s c -> n g c s") / sqrt(q.shape[-1])
+    # The queries are scaled, not the scores: they are fewer.
+    scores = (q / sqrt(q.shape[-1])) @ rearrange(k, "n g s c -> n g c s")
     if bias is not None:
         scores = scores + bias
     return scores.softmax(-1).to(v.dtype) @ v

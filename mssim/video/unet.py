@@ -21,8 +21,8 @@ from mssim.video.blocks import (
     ResBlock,
     SpaceAttention,
     TimeAttention,
-    groups,
     level_embedding,
+    norm,
 )
 
 
@@ -124,7 +124,7 @@ class SpaceTimeUNet(nn.Module):
         last = len(sizes) - 1
         self.middle = nn.ModuleList([Stage(config, last, c, c, frames) for _ in range(2)])
         self.up = self._ascend(sizes, skips, c, frames)
-        self.norm = nn.GroupNorm(groups(sizes[0]), sizes[0])
+        self.norm = norm(sizes[0])
         self.head = nn.Conv2d(sizes[0], 3 * patch**2, 3, padding=1)
         nn.init.normal_(self.head.weight, std=1e-3)
 
@@ -177,7 +177,8 @@ class SpaceTimeUNet(nn.Module):
             if isinstance(layer, Stage):
                 x = layer(torch.cat([x, kept.pop()], dim=1), embedding, tokens, mask)
             else:
-                x = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+                # Sub-pixel: convolving before the picture grows is a third of the work.
+                x = F.pixel_shuffle(layer(x), 2).contiguous(memory_format=torch.channels_last)
         return x
 
     def _inputs(self, noisy: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
@@ -220,5 +221,6 @@ class SpaceTimeUNet(nn.Module):
                 layers.append(Stage(self.config, level, c + left.pop(), sizes[level], frames))
                 c = sizes[level]
             if level:
-                layers.append(nn.Conv2d(c, c, 3, padding=1))
+                c = sizes[level - 1]
+                layers.append(nn.Conv2d(sizes[level], 4 * c, 3, padding=1))
         return layers

@@ -9,7 +9,7 @@ from helpers.worlds import UNET, make_batch, make_simulator
 from torch import Tensor
 
 from mssim.errors import UserError
-from mssim.video.blocks import TimeAttention, groups, level_embedding, position_basis
+from mssim.video.blocks import TimeAttention, level_embedding, position_basis
 from mssim.video.simulator import LossWeights, VideoSimulator
 from mssim.video.unet import SpaceTimeUNet, UNetConfig
 
@@ -143,10 +143,6 @@ def test_level_embedding_tells_levels_apart() -> None:
     away = torch.cdist(e, e) + torch.eye(50) * 10
     assert e.shape == (50, 32)
     assert away.min() > 0.1
-
-
-def test_groups_divide_their_channels() -> None:
-    assert [groups(c) for c in (64, 24, 12, 6, 3)] == [8, 8, 4, 2, 1]
 
 
 def gradients(simulator: VideoSimulator) -> dict[str, Tensor]:
