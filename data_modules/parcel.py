@@ -2,14 +2,17 @@
 
 A tensor that leaves a worker by torch's own way costs a new shared file, a handshake, and a page
 fault for every 4 KiB on both sides: several times the reading of the batch. Here all tensors of a
-batch lie in one slot of a shelf that is allocated once, and are copied out on arrival.
+batch lie in one slot of a shelf that is allocated once; a worker reads straight into it, and they
+are copied out on arrival.
 """
 
 import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from mssim.batch import Batch
@@ -60,31 +63,22 @@ class Shelf:
     """
 
     def __init__(self, slots: int, some: Batch, longer: float = 1.0) -> None:
-        _, size = _lay_out(_tensors(some))
+        size = sum(_padded(tensor) for tensor in _tensors(some).values())
         self.slots = slots
         self._pin = torch.cuda.is_available()
         pages = math.ceil(longer * size / 4096) + 1  # whole ones, so that slots stay aligned
         self._memory = torch.zeros(slots, 4096 * pages, dtype=torch.uint8)
         self._memory.share_memory_()  # type: ignore[no-untyped-call]
 
-    def put(self, slot: int, batch: Batch) -> Parcel | Batch:
-        """In a worker: copy a batch into a slot; its tensors are dense, in any order of axes.
-
-        One that does not fit goes torch's own way.
-        """
-        tensors = _tensors(batch)
-        places, size = _lay_out(tensors)
-        memory = self._memory[slot]
-        if size > len(memory):
-            return batch
-        for key, tensor in tensors.items():
-            places[key].of(memory).copy_(tensor)
-        return Parcel(slot, size, places, batch.text)
+    def desk(self, slot: int) -> "Desk":
+        """In a worker: a free slot, to read a batch into."""
+        return Desk(slot, self._memory[slot])
 
     def take(self, parcel: Parcel) -> Batch:
         """The batch, copied out (to page-locked memory where there is a GPU): its slot is free."""
         memory = torch.empty(parcel.size, dtype=torch.uint8, pin_memory=self._pin)
-        memory.copy_(self._memory[parcel.slot, : parcel.size])
+        # By NumPy: torch's threads would share the copy, then spin on the cores that workers need.
+        memory.numpy()[:] = self._memory[parcel.slot, : parcel.size].numpy()
         values: dict[str, Any] = {"text": parcel.text, "frames": {}, "senses": {}}
         for (field, name), place in parcel.places.items():
             if name:
@@ -94,14 +88,47 @@ class Shelf:
         return Batch(**values)
 
 
-def _lay_out(tensors: dict[tuple[str, str], Tensor]) -> tuple[dict[tuple[str, str], _Place], int]:
-    """Places one after the other, and the bytes that they take in all."""
-    places = {}
-    size = 0
-    for key, tensor in tensors.items():
-        places[key] = _Place(size, tensor.dtype, tuple(tensor.shape), tensor.stride())
-        size += -(-tensor.numel() * tensor.element_size() // ALIGN) * ALIGN
-    return places, size
+class Desk:
+    """A slot of a shelf while a worker reads into it.
+
+    Args:
+        slot: Which.
+        memory: Its bytes.
+    """
+
+    def __init__(self, slot: int, memory: Tensor) -> None:
+        self._slot, self._memory, self._bytes, self._used = slot, memory, memory.numpy(), 0
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """As `np.empty`, in the slot as long as there is room."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        start = self._used
+        if start + size > len(self._bytes):
+            return np.empty(shape, dtype)
+        self._used += -(-size // ALIGN) * ALIGN
+        return self._bytes[start : start + size].view(dtype).reshape(shape)
+
+    def pack(self, batch: Batch) -> Parcel | Batch:
+        """The batch, its dense tensors in the slot: where they lie; itself if it does not fit."""
+        places = {}
+        for key, tensor in _tensors(batch).items():
+            start = tensor.data_ptr() - self._memory.data_ptr()
+            inside = 0 <= start < self._used
+            if not inside:
+                start = self._used
+                self._used += _padded(tensor)
+                if self._used > len(self._bytes):
+                    return batch
+            place = _Place(start, tensor.dtype, tuple(tensor.shape), tensor.stride())
+            if not inside:
+                place.of(self._memory).copy_(tensor)
+            places[key] = place
+        return Parcel(self._slot, self._used, places, batch.text)
+
+
+def _padded(tensor: Tensor) -> int:
+    """Bytes that a tensor takes in a slot."""
+    return -(-tensor.numel() * tensor.element_size() // ALIGN) * ALIGN
 
 
 def _tensors(batch: Batch) -> dict[tuple[str, str], Tensor]:

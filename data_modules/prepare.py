@@ -177,7 +177,7 @@ def _converted(
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _end_with_parent, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(jobs, context, end_with_parent, (os.getpid(),)) as pool:
         futures = {pool.submit(_convert_one, store, source, clock, e): e for e in todo}
         try:
             for future in as_completed(futures):
@@ -197,7 +197,7 @@ def _convert_one(store: Store, source: Source, clock: Clock, entry: Entry) -> st
     return None
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """In a worker: end when the parent is killed, so that nothing converts on unseen."""
 
     def watch() -> None:

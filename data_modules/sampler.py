@@ -6,23 +6,35 @@ next part; its place is saved and restored, so that a run that is cut short anyw
 the very next batch.
 """
 
+import multiprocessing
+import os
+import pickle
+import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from typing import Any, Protocol
+from itertools import cycle, islice
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import finalize
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from torch._utils import ExceptionWrapper
 
 from data_modules.parcel import Parcel, Shelf
+from data_modules.prepare import end_with_parent
 from data_modules.windows import Ask, Windows, uniform
 from mssim.batch import Batch
 from mssim.errors import UserError
 
-PREFETCH = 2
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    _Pipe = Connection[Any, Any]
+
+PREFETCH = 3
 """Batches that each worker reads ahead."""
 
 
@@ -230,7 +242,9 @@ class TrainLoader(Loader):
 
 
 class _Crew:
-    """Workers that read windows.
+    """Workers that read windows, each at the other end of a pipe.
+
+    A DataLoader's queues cost several times the reading: threads that wait for one another's turn.
 
     Args:
         dataset: The windows.
@@ -240,57 +254,89 @@ class _Crew:
     """
 
     def __init__(self, dataset: Windows, first: Batch, longer: float, workers: int) -> None:
-        # So many batches are asked for in advance, one has arrived, and one is being copied out.
-        self._shelf = Shelf(workers * PREFETCH + 2, first, longer)
-        # An object of its own: in a cycle with the loader, its workers would end late (seconds).
-        self._errands = _Errands()
-        self._loader: DataLoader[Parcel | Batch] = DataLoader(
-            _Packing(dataset, self._shelf),  # type: ignore[arg-type]  # takes errands, not indices
-            batch_sampler=self._errands,  # type: ignore[arg-type]  # gives errands, not lists of indices
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # whole batches need no collating
-            num_workers=workers,
-            prefetch_factor=PREFETCH,
-            persistent_workers=True,
-        )
-
-    def close(self) -> None:
-        """End the workers, even where an iteration is still held somewhere."""
-        iterator = self._loader._iterator
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()  # as Lightning ends those of a DataLoader
-        self._loader._iterator = None
+        self._shelf = Shelf(workers * PREFETCH, first, longer)
+        self._under_way: deque[int] = deque()  # slots, in the order in which they were asked for
+        self._reading: object = None
+        self._members: list[tuple[BaseProcess, _Pipe]] = []
+        self.close = finalize(self, _dismiss, self._members, os.getpid())
+        for _ in range(workers):
+            ours, theirs = multiprocessing.Pipe()
+            member = multiprocessing.Process(
+                target=_work, args=(theirs, ours, dataset, self._shelf, os.getpid()), daemon=True
+            )
+            member.start()
+            theirs.close()  # so that its end is noticed
+            self._members.append((member, ours))
 
     def read(self, asks: Iterator[Ask]) -> Iterator[Batch]:
-        """What is asked for, in order."""
-        slots = self._shelf.slots
-        self._errands.run = ((i % slots, ask) for i, ask in enumerate(asks))
-        for sent in self._loader:
-            yield sent if isinstance(sent, Batch) else self._shelf.take(sent)
+        """What is asked for, in order; ends what was being read."""
+        self._reading = this = object()
+        while self._under_way:
+            self._receive()
+        sent = map(self._send, cycle(range(self._shelf.slots)), asks)
+        deque(islice(sent, self._shelf.slots), 0)
+        while self._under_way:
+            batch = self._receive()
+            next(sent, None)  # into the slot that has just become free
+            yield batch
+            if self._reading is not this:
+                raise RuntimeError("a loader is read from anew; this iteration is over")
+
+    def _send(self, slot: int, ask: Ask) -> None:
+        member, pipe = self._members[slot % len(self._members)]
+        try:
+            pipe.send((slot, ask))
+        except OSError:
+            raise _death(member) from None
+        self._under_way.append(slot)
+
+    def _receive(self) -> Batch:
+        member, pipe = self._members[self._under_way.popleft() % len(self._members)]
+        try:
+            sent = pickle.loads(pipe.recv_bytes())
+        except (EOFError, OSError):  # its end, or its end amid a message
+            raise _death(member) from None
+        if isinstance(sent, ExceptionWrapper):
+            sent.reraise()  # type: ignore[no-untyped-call]
+        return self._shelf.take(sent) if isinstance(sent, Parcel) else sent
 
 
-class _Errands:
-    """What the DataLoader takes for a batch sampler: slots of the shelf and what to put there."""
-
-    run: Iterator[tuple[int, Ask]] = iter(())
-
-    def __iter__(self) -> Iterator[tuple[int, Ask]]:
-        return self.run
-
-
-@dataclass(frozen=True)
-class _Packing:
+def _work(pipe: "_Pipe", other: "_Pipe", dataset: Windows, shelf: Shelf, parent: int) -> None:
     """What runs in a worker."""
+    other.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(parent)
+    torch.set_num_threads(1)
+    while True:
+        try:
+            slot, ask = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            desk = shelf.desk(slot)
+            sent: object = desk.pack(dataset.read(ask, desk.empty))
+        except Exception:
+            sent = ExceptionWrapper(where="in a worker")  # type: ignore[no-untyped-call]
+        pipe.send_bytes(pickle.dumps(sent))
 
-    dataset: Windows
-    shelf: Shelf
 
-    def __getitems__(self, errand: tuple[int, Ask]) -> Parcel | Batch:
-        slot, ask = errand
-        return self.shelf.put(slot, self.dataset.__getitems__(ask))
+def _dismiss(members: "list[tuple[BaseProcess, _Pipe]]", owner: int) -> None:
+    if os.getpid() != owner:  # a fork
+        return
+    for member, _ in members:
+        member.kill()  # it holds nothing that could be left half done
+    for member, pipe in members:
+        member.join()
+        pipe.close()
 
 
-def _as_it_is(sent: Parcel | Batch) -> Parcel | Batch:
-    return sent
+def _death(member: BaseProcess) -> UserError:
+    member.join()
+    return UserError(
+        f"a worker that reads data ended (exit code {member.exitcode}; -9: likely for want of "
+        "memory); lower data.workers or data.batch_size"
+    )
 
 
 def _draws(windows: int, weight: float) -> int:

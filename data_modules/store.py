@@ -184,7 +184,7 @@ class Store:
         """Remove what dead processes left behind."""
         for folder in (self.path / "recordings").glob(".*"):
             pid = folder.name.rsplit(".", 2)[-2]
-            if pid.isdigit() and not _alive(int(pid)):
+            if pid.isdigit() and not alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def ids(self) -> list[str]:
@@ -260,7 +260,8 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     return data
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Does a process of that number run?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

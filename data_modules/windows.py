@@ -12,14 +12,14 @@ A recording of one frame is an image: a window whose context and later frames ar
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange, reduce, repeat
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch.utils.data import Dataset
 
 from data_modules.recording import Recording, Span
@@ -28,6 +28,9 @@ from data_modules.text import Captions
 from mssim.batch import Batch
 from mssim.errors import UserError
 from mssim.senses import SenseSet
+
+Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+"""Makes an array of a shape and a type: `np.empty`, or a piece of a worker's slot."""
 
 OPEN = 1024
 """Recordings held open at once; each holds a few memory maps."""
@@ -155,6 +158,10 @@ class Windows(Dataset[Batch]):
 
     def __getitems__(self, ask: Ask) -> Batch:
         """The batch that a sampler asks for; see `mssim.batch.Batch` for shapes."""
+        return self.read(ask, np.empty)
+
+    def read(self, ask: Ask, empty: Empty) -> Batch:
+        """As `__getitems__`, what is large in arrays that `empty` makes."""
         ids = np.asarray(ask.windows, np.int64)
         index = self.index
         track, start, stride = index.track[ids], index.start[ids], index.stride[ids]
@@ -162,8 +169,8 @@ class Windows(Dataset[Batch]):
         counts = np.array([a.frames for a in arrays])
         predict = 1 if (counts == 1).all() else ask.predict
         length = self.context + predict
-        frames = self._frames(arrays, start, stride, length)
-        senses, presence = self._senses(arrays, start, stride, length)
+        frames = self._frames(arrays, start, stride, length, empty)
+        senses, presence = self._senses(arrays, start, stride, length, empty)
         if self.dropout:
             self._drop(senses, presence, ids, ask.epoch)
         at = start[:, None] + stride[:, None] * np.arange(length)
@@ -218,12 +225,13 @@ class Windows(Dataset[Batch]):
         start: NDArray[np.int64],
         stride: NDArray[np.int64],
         length: int,
+        empty: Empty,
     ) -> dict[str, torch.Tensor]:
         """By camera, uint8 (B, T, 3, S, S): a view of memory that lies as (B, T, S, S, 3)."""
         out = {}
         for number, camera in enumerate(self.cameras):
             shape = arrays[0].cameras[number].shape[1:]
-            stack = np.empty((len(arrays), length, *shape), np.uint8)
+            stack = empty((len(arrays), length, *shape), np.uint8)
             for row, a, i, s in zip(stack, arrays, start.tolist(), stride.tolist(), strict=True):
                 if i < 0:  # an image: only its one frame is real
                     row[:] = 0
@@ -239,20 +247,23 @@ class Windows(Dataset[Batch]):
         start: NDArray[np.int64],
         stride: NDArray[np.int64],
         length: int,
+        empty: Empty,
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
         """By sense, (B, T, K, *shape); presence (B, T, M)."""
         batch = len(arrays)
         presence = np.empty((batch, length, len(self.senses)), bool)
         out = {
-            s.name: np.empty((batch, length, s.samples_per_frame, *s.shape), np.float32)
+            s.name: empty((batch, length, s.samples_per_frame, *s.shape), np.float32)
             for s in self.senses
         }
         values = list(out.values())
         for b, (a, i, s) in enumerate(zip(arrays, start.tolist(), stride.tolist(), strict=True)):
             there = a.there(i - s + 1, length * s)
-            presence[b] = reduce(there, "(t s) m -> t m", "max", s=s)
+            presence[b] = there.reshape(length, s, -1).any(axis=1) if s > 1 else there
+            whole = np.logical_and.reduce(there, axis=0)
             for m, target in enumerate(values):
-                _merge(a.rows(m, i - s + 1, length * s), there[:, m], s, target[b])
+                rows = a.rows(m, i - s + 1, length * s)
+                _merge(rows, None if whole[m] else there[:, m], s, target[b])
         return out, presence
 
     def _drop(
@@ -317,14 +328,14 @@ def _padded(array: NDArray[Any], first: int, count: int) -> NDArray[Any]:
 
 def _merge(
     rows: NDArray[np.float32] | None,
-    there: NDArray[np.bool_],
+    there: NDArray[np.bool_] | None,
     stride: int,
     out: NDArray[np.float32],
 ) -> None:
     """Bring rows (T s, K, *shape) to `out` (T, K, *shape): means of s neighbours that are present.
 
     Where no neighbour of a sample is present but others of its interval are, it is their mean.
-    Rows that are not `there` (T s,) hold zeros, as the store keeps them.
+    Rows that are not `there` (T s,) hold zeros, as the store keeps them; None where all are.
     """
     if rows is None:
         out[:] = 0
@@ -333,13 +344,14 @@ def _merge(
         out[:] = rows
         return
     k = out.shape[1]
-    samples = rearrange(rows, "r k ... -> (r k) (...)")
+    samples = rows.reshape(len(out) * k, stride, -1)
     flat = out.reshape(len(out) * k, -1)  # a view: out is contiguous
-    flat[:] = samples[::stride]
-    for i in range(1, stride):
-        flat += samples[i::stride]
-    if there.all():
-        flat *= np.float32(1 / stride)
+    if flat.shape[1] > 1:
+        np.add.reduce(samples, axis=1, out=flat)
+    else:  # which `reduce` would sum in another order
+        flat[:] = np.add.accumulate(samples, axis=1)[:, -1]
+    if there is None:
+        np.multiply(flat, np.float32(1 / stride), out=flat)
         return
     weight = repeat(there.astype(np.float32), "r -> (r k) 1", k=k)
     count = reduce(weight, "(g s) 1 -> g 1", "sum", s=stride)
