@@ -7,9 +7,11 @@ STAMP := $(VENV)/.installed
 # The real humanoid recordings of the published result; any LeRobot folder of that layout does.
 G1 ?= ../shared/data/g1_bottle
 RUN ?= runs/g1
+MINUTES ?= 8
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format bench bench-data example g1 publish clean
+.PHONY: help setup test test-fast check format quickstart kitchen g1 gpu bench bench-data bench-kitchen publish clean
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,22 +39,33 @@ format: setup ## ruff's fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-data ## every benchmark
+bench: bench-data bench-kitchen ## every benchmark
 
 bench-data: setup ## windows a second at 64 px, beside a PyAV loader and a plain memory copy
 	$(BIN)/python -m data_modules.bench
+
+bench-kitchen: setup ## physics steps a second, recorded minutes a minute, by part, on one core
+	$(BIN)/python -m data_modules.kitchen.bench
 
 g1: setup ## train on G1=FOLDER for about 80 minutes on 2 cores, then test and predict, in RUN=runs/g1
 	$(BIN)/mssim fit --config configs/g1.yaml --run $(RUN) --data.sources.g1.source.init_args.path $(G1)
 	$(BIN)/mssim test --config $(RUN)/config.yaml
 	$(BIN)/mssim predict --config $(RUN)/config.yaml
 
-example: setup ## the whole road on synthetic ActionSense recordings, in runs/example (about 10 minutes)
-	$(BIN)/python tests/helpers/record_example.py runs/example/recordings
-	$(BIN)/mssim data runs/example/recordings --out runs/example --store runs/example/stores
-	$(BIN)/mssim fit --config configs/example.yaml
-	$(BIN)/mssim test --config runs/example/config.yaml
-	$(BIN)/mssim predict --config runs/example/config.yaml
+quickstart: setup ## record a small kitchen, train on it, score and roll out, in runs/quickstart (about 11 minutes)
+	$(BIN)/mssim record --out runs/quickstart/recordings --minutes 2 --size 32
+	$(BIN)/mssim fit --config configs/quickstart.yaml
+	$(BIN)/mssim test --config runs/quickstart/config.yaml
+	$(BIN)/mssim predict --config runs/quickstart/config.yaml
+
+kitchen: setup ## record the whole kitchen, train for about an hour on 2 cores, test and predict, in runs/kitchen
+	$(BIN)/mssim record --out runs/kitchen/recordings --size 32
+	$(BIN)/mssim fit --config configs/kitchen.yaml
+	$(BIN)/mssim test --config runs/kitchen/config.yaml
+	$(BIN)/mssim predict --config runs/kitchen/config.yaml
+
+gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at once; state in runs/gpu/state
+	$(BIN)/python -m lightning_app.gpu --minutes $(MINUTES) --jobs $(JOBS) --g1 $(G1)
 
 publish: ## copy the config and numbers of RUN=runs/NAME to configs/published/NAME (no frames)
 	mkdir -p configs/published/$(notdir $(RUN))

@@ -1,4 +1,4 @@
-"""`mssim prepare` and `mssim data`: typed functions that need no framework."""
+"""`mssim record`, `prepare` and `data`: typed functions that need no framework."""
 
 import re
 from copy import copy
@@ -35,6 +35,36 @@ class StoreSettings:
     senses: SenseSet
     size: int = SIZE
     rate: float | None = None
+
+
+def record(
+    out: Path = Path("runs/kitchen"),
+    subjects: str | None = None,
+    minutes: float | None = None,
+    fps: float = 10.0,
+    size: int = SIZE,
+    seed: int = 0,
+    jobs: int | None = None,
+) -> None:
+    """Record the simulated kitchen as ActionSense, with the truth beside it.
+
+    A second run goes on where the first one stopped, and adds subjects.
+
+    Args:
+        out: Folder of the recordings.
+        subjects: Who, with commas, such as `S00,S05`; all six by default.
+        minutes: Of each of these subjects; by default enough to train on S00-S03, validate on S04
+            and test on S05: 12 minutes each, and for S05 every activity four times.
+        fps: Frames a second, 1 to 60.
+        size: Pixels a side.
+        seed: Same seed, same files.
+        jobs: Processes that record at once; one for each core by default.
+    """
+    from data_modules.kitchen.recorder.kitchen import record_kitchen
+
+    listed = None if subjects is None else [s.strip() for s in subjects.split(",")]
+    plans = record_kitchen(out, listed, minutes, fps, size, seed, jobs)
+    print(f"{out}: {len(plans)} recordings")
 
 
 def prepare(

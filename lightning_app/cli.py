@@ -13,6 +13,7 @@ TRAINER_COMMANDS = {
     "predict": "write a run's rollout videos: mssim predict --config runs/g1/config.yaml",
 }
 DATA_COMMANDS = {
+    "record": "record the simulated kitchen as ActionSense: mssim record --out DIR",
     "prepare": "convert recordings to the store: mssim prepare PATH",
     "data": "tell and show what is in a dataset: mssim data PATH",
 }

@@ -1,0 +1,99 @@
+"""Opening and closing a jar: one hand must hold it fast for the other to turn the lid."""
+
+from typing import Any
+
+import numpy as np
+
+from data_modules.kitchen.command.activities.base import (
+    UP,
+    Activity,
+    effort,
+    forward,
+    hands,
+    moved,
+    outwards,
+    rotated,
+    take,
+)
+from data_modules.kitchen.command.plan import Plan
+from data_modules.kitchen.command.trajectory import minimum_jerk
+from data_modules.kitchen.world.names import Array
+from data_modules.kitchen.world.scene import Placed, Scene
+
+LID_GRIP, JAR_GRIP = 26.0, 30.0
+OPEN = 1.2
+"""Angle beyond which a lid comes off, rad."""
+
+
+def lay(plan: Plan) -> Scene:
+    """A jar before the person, a little towards the hand that will hold it."""
+    x, y = plan.vary(0.46, 0.03), -plan.out * plan.vary(0.04, 0.04)
+    return Scene((Placed("jar", x, y, plan.vary(0.0, 1.0)),))
+
+
+def play(plan: Plan, world: Any) -> None:
+    """Hold the jar, turn the lid in several strokes, lift it off, and perhaps put it back."""
+    jar = world.data.body("jar").xpos.copy()
+    tries = effort(plan)
+    body = hands.around(plan.subject, 0.072, 0.06, 0.01)
+    fingers = forward(plan, plan.off, 0.35)
+    hold = body.held(jar + 0.045 * UP, fingers, outwards(plan.off, fingers))
+    take(plan, plan.off, hold, body, JAR_GRIP * tries)
+    over, lid = _over_lid(plan, jar)
+    strokes = int(plan.rng.integers(3, 5))
+    for number in range(strokes):
+        _twist(plan, over, jar, lid, LID_GRIP * tries, plan.vary(0.95, 0.12), number == strokes - 1)
+    off = moved(over, z=plan.vary(0.09, 0.02))
+    plan.go(0.6, palms={plan.lead: off}, gaze=jar + 0.1 * UP)
+    aside = moved(off, x=plan.vary(0.0, 0.05), y=plan.out * 0.15)
+    plan.go(0.7, palms={plan.lead: aside})
+    plan.pause()
+    if plan.chance(0.5):
+        plan.go(0.7, palms={plan.lead: off})
+        plan.go(0.5, palms={plan.lead: over})
+        plan.go(0.3, grip={plan.lead: 0.0}, shapes={plan.lead: lid.before})
+        plan.go(0.3, palms={plan.lead: moved(over, z=0.1)})
+    else:
+        down = aside.copy()
+        down[2] = over[2] - 0.10
+        plan.go(0.6, palms={plan.lead: down}, gaze=down[:3] - (0, 0, 0.08))
+        plan.go(0.3, grip={plan.lead: 0.0}, shapes={plan.lead: lid.before})
+        plan.go(0.3, palms={plan.lead: moved(down, z=0.1)})
+    plan.go(0.3, grip={plan.off: 0.0}, shapes={plan.off: body.before})
+    plan.go(0.4, palms={plan.off: moved(hold, *(0.11 * hold[6:9]))})
+    plan.withdraw()
+
+
+def _over_lid(plan: Plan, jar: Array) -> tuple[Array, hands.Grasp]:
+    """The palm (9,) that has the lid of a jar at (3,) in its fingers, and how it holds it."""
+    lid = hands.around(plan.subject, 0.076, 0.075, 0.01)
+    return lid.held(jar + 0.109 * UP, forward(plan, plan.lead, 0.1), UP), lid
+
+
+def _twist(
+    plan: Plan, over: Array, jar: Array, lid: hands.Grasp, force: float, angle: float, last: bool
+) -> None:
+    """One stroke that turns the lid to the left by an angle, rad; unless last, the hand lets go."""
+    me, middle = plan.lead, 0.15 * plan.out
+    start, end = middle - angle / 2, middle + angle / 2
+
+    def curve(u: Array) -> Array:
+        return rotated(over, jar, UP, start + (end - start) * minimum_jerk(u))
+
+    begin = curve(np.zeros(1))[0]
+    plan.go(0.5, palms={me: moved(begin, z=0.06)}, shapes={me: lid.before}, gaze=jar + 0.11 * UP)
+    plan.go(0.35, palms={me: begin})
+    plan.go(0.25, shapes={me: lid.closed}, grip={me: min(force, 2.0)})
+    plan.go(0.3, grip={me: force})
+    plan.go(0.8, follow={me: curve})
+    if not last:
+        plan.go(0.25, shapes={me: lid.before}, grip={me: 0.0})
+        plan.go(0.3, palms={me: moved(curve(np.ones(1))[0], z=0.05)})
+
+
+def success(world: Any) -> bool:
+    """Whether the lid was turned far enough to come off."""
+    return bool(world.data.joint("jar_lid").qpos[0] > OPEN)
+
+
+JAR = Activity("Open/close a jar of almond butter", lay, play, success)
