@@ -73,7 +73,9 @@ class Grasp:
 
 
 @lru_cache(maxsize=256)
-def around(subject: Subject, width: float, depth: float, ahead: float) -> Grasp:
+def around(
+    subject: Subject, width: float, depth: float, ahead: float, thumb: float = 0.03
+) -> Grasp:
     """How a subject's hand holds something between its fingers and its thumb.
 
     Args:
@@ -81,14 +83,18 @@ def around(subject: Subject, width: float, depth: float, ahead: float) -> Grasp:
         width: between finger pads and thumb pad, along the fingers of a flat hand, m.
         depth: how far below the palm's skin the tips of a hand of average size are, m.
         ahead: how far in front of such a palm's centre the middle of the thing is, m.
+        thumb: how far below the fingers' tips the thumb's may be: little, where it would hit
+            what the thing stands on, m.
     """
     size = person.hand_scale(subject)
     depth, ahead, reach = depth * size, ahead * size, width / 2 + PAD
-    closed = _tips_at(subject, ahead, reach - SQUEEZE, depth)
-    return Grasp(_tips_at(subject, ahead, reach + OPENING, depth * 0.9), closed, depth, ahead)
+    closed = _tips_at(subject, ahead, reach - SQUEEZE, depth, thumb)
+    return Grasp(
+        _tips_at(subject, ahead, reach + OPENING, depth * 0.9, thumb), closed, depth, ahead
+    )
 
 
-def _tips_at(subject: Subject, ahead: float, reach: float, depth: float) -> Array:
+def _tips_at(subject: Subject, ahead: float, reach: float, depth: float, below: float) -> Array:
     """Angles (20,) that bring the finger tips before and the thumb's tip behind something."""
     model = person_model(subject)
     data = mujoco.MjData(model)
@@ -110,7 +116,7 @@ def _tips_at(subject: Subject, ahead: float, reach: float, depth: float) -> Arra
         # The thumb's last bone stands against the thing's back, as deep as the thumb is long;
         # if it cannot be upright there, it leans. Neither may it reach far below the fingers.
         thumb = places[0, 0] - rear, 0.6 * min(behind[0] - rear, 0.0), 0.5 * (places[0, 1] - 0.012)
-        low = 1.5 * max(-places[0, 2] - depth - 0.005, 0.0)
+        low = 1.5 * max(-places[0, 2] - depth - below, 0.0)
         fingers = [(p[0] - front, p[2] + depth) for p in places[1:]]
         return np.concatenate([thumb, [low], np.ravel(fingers), 0.002 * (angles - ease)])
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,14 +41,8 @@ def capture(plan: RecordingPlan, tell: Tell) -> Captured:
         tell: Called with the seconds simulated since the last call.
     """
     recording = _Recording(plan, tell)
-    told = mujoco.get_mju_user_warning()
-    # Warnings are counted in each world's data; a log file in the working folder helps nobody.
-    mujoco.set_mju_user_warning(lambda _: None)
-    try:
-        while not recording.done:
-            recording.perform_next()
-    finally:
-        mujoco.set_mju_user_warning(told)
+    while not recording.done:
+        recording.perform_next()
     return recording.finish()
 
 

@@ -24,6 +24,10 @@ from data_modules.kitchen.world.subject import Subject
 SUBSTEPS = 4
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
+# A world's data count its warnings (`data.warning`); the log file that MuJoCo would write into the
+# working folder helps nobody.
+mujoco.set_mju_user_warning(lambda _: None)
+
 
 @dataclass(frozen=True)
 class KitchenState:

@@ -76,7 +76,7 @@ def rotated(pose: Array, pivot: Array, axis: Array, angle: Array) -> Array:
 
 
 def take(
-    plan: Plan, side: Side, pose: Array, grasp: Grasp, force: float, come: Array | None = None
+    plan: Plan, side: Side, pose: Array, grasp: Grasp, force: float, clear: float = 0.12
 ) -> None:
     """Reach to an object, close the hand around it, and hold it where it is.
 
@@ -86,11 +86,11 @@ def take(
         pose: (9,) of the palm that holds the object.
         grasp: how the fingers open and close.
         force: N of the fingers.
-        come: (3,) where from, relative to `pose`, m; along the palm's normal by default.
+        clear: how far before what is held from the side the fingers pass first, m.
     """
-    come = (0.11 + 0.05 * max(pose[8], 0.0)) * pose[6:9] if come is None else come
+    come = (0.11 + 0.05 * max(pose[8], 0.0)) * pose[6:9]
     if abs(pose[8]) < 0.7:  # from the side: come round behind what stands there, fingers clear
-        wide = moved(pose, *(1.2 * come - 0.12 * pose[3:6]))
+        wide = moved(pose, *(1.2 * come - clear * pose[3:6]))
         plan.go(0.6, palms={side: wide}, shapes={side: grasp.before}, gaze=pose[:3])
     plan.go(0.7, palms={side: moved(pose, *come)}, shapes={side: grasp.before}, gaze=pose[:3])
     if plan.chance(0.12):  # a fumble: the hand misjudges, stops short, and tries again

@@ -74,8 +74,16 @@ def play(plan: Plan, world: Any) -> None:
             _beside(plan, grasp, np.array(place) + height * UP) for place in (start, to)
         )
         _walk(plan, start)
-        take(plan, plan.lead, from_pose, grasp, force)
+        take(
+            plan,
+            plan.lead,
+            from_pose,
+            grasp,
+            force,
+            0.26 if start[0] > 0.3 and start[1] < -0.5 else 0.12,
+        )
         plan.go(0.4, palms={plan.lead: moved(from_pose, z=0.05)})
+        plan.go(0.5, palms={plan.lead: moved(from_pose, x=-0.2, z=0.06)})
         carry = _carried(plan)
         plan.go(0.6, carry={plan.lead: carry})
         _walk(plan, np.array(to))

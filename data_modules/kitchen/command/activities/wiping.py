@@ -23,6 +23,8 @@ from data_modules.kitchen.world.names import Array
 from data_modules.kitchen.world.scene import Placed, Scene
 
 PRESS, GRIP = 24.0, 20.0
+FINGERTIP = 0.0785
+"""From the palm's centre to the tips of straight fingers, as a share of the body's height."""
 CLEAR = 0.008
 """How far above the surface a sponge aims that presses not at all, m."""
 CLEAN = 0.45
@@ -55,7 +57,7 @@ def lay_pan(plan: Plan) -> Scene:
 
 def _grasp_sponge(plan: Plan, world: Any) -> tuple[Array, hands.Grasp]:
     point = world.data.body("sponge").xpos + 0.032 * UP
-    grasp = hands.around(plan.subject, 0.065, 0.08, 0.005)
+    grasp = hands.around(plan.subject, 0.065, 0.08, 0.005, 0.005)
     return grasp.held(point, forward(plan, plan.lead, 0.25), UP), grasp
 
 
@@ -104,11 +106,13 @@ def play_plate(plan: Plan, world: Any) -> None:
     plate = world.data.body("plate").xpos.copy()
     rest, grasp = _grasp_sponge(plan, world)
     base = world.data.body("sponge").xpos[2]
-    hold = plate + np.array([-0.035, -plan.out * 0.11, 0.02])
-    over = holding(hold, forward(plan, plan.off, 0.7) - 0.45 * UP, UP, 0.0, 0.095)
+    hold = plate + np.array([-0.03, -plan.out * 0.098, 0.027])
+    over = holding(
+        hold, forward(plan, plan.off, 0.7) - 0.45 * UP, UP, 0.0, FINGERTIP * plan.subject.height
+    )
     take(plan, plan.lead, rest, grasp, GRIP)
     plan.go(0.5, palms={plan.lead: moved(rest, z=0.06), plan.off: moved(over, z=0.05)})
-    plan.go(0.4, palms={plan.off: over}, shapes={plan.off: hands.FLAT}, press={plan.off: 10.0})
+    plan.go(0.4, palms={plan.off: over}, shapes={plan.off: hands.FLAT}, press={plan.off: 6.0})
     _clean(plan, plate + 0.017 * UP, base, rest, 0.065)
     plan.go(0.3, palms={plan.off: moved(over, z=0.08)}, press={plan.off: 0.0})
     put(plan, plan.lead, rest, grasp)
