@@ -47,7 +47,7 @@ bench-data: setup ## windows a second at 64 px, beside a PyAV loader and a plain
 bench-kitchen: setup ## physics steps a second, recorded minutes a minute, by part, on one core
 	$(BIN)/python -m data_modules.kitchen.bench
 
-g1: setup ## train on G1=FOLDER for about 80 minutes on 2 cores, then test and predict, in RUN=runs/g1
+g1: setup ## train on G1=FOLDER for about half an hour on 2 cores, then test and predict, in RUN=runs/g1
 	$(BIN)/mssim fit --config configs/g1.yaml --run $(RUN) --data.sources.g1.source.init_args.path $(G1)
 	$(BIN)/mssim test --config $(RUN)/config.yaml
 	$(BIN)/mssim predict --config $(RUN)/config.yaml
@@ -67,9 +67,10 @@ kitchen: setup ## record the whole kitchen, train for about an hour on 2 cores, 
 gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at once; state in runs/gpu/state
 	$(BIN)/python -m lightning_app.gpu --minutes $(MINUTES) --jobs $(JOBS) --g1 $(G1)
 
-publish: ## copy the config and numbers of RUN=runs/NAME to configs/published/NAME (no frames)
+publish: ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
 	mkdir -p configs/published/$(notdir $(RUN))
 	cd $(RUN) && cp config.yaml metrics.json metrics.csv metrics.md drift.png $(CURDIR)/configs/published/$(notdir $(RUN))/
+	$(if $(GIF),cp $(RUN)/rollouts/*.gif configs/published/$(notdir $(RUN))/rollout.gif)
 
 clean: ## remove the environment and caches; runs and stores stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -26,6 +26,7 @@ TOP = {
     "CONTRIBUTING.md",
 }
 BODY, FILE = 50, 400
+ROAD = ("world", "command", "sensing", "recorder")
 
 
 def files(*packages: str) -> list[Path]:
@@ -67,6 +68,14 @@ def test_imports_point_one_way(package: str) -> None:
     for path in files(package):
         upward = {top for top, _ in foreign(path)} & ABOVE[package]
         assert not upward, f"{path} imports {upward}"
+
+
+@pytest.mark.parametrize("stretch", ROAD)
+def test_nothing_on_the_kitchen_s_road_imports_backwards(stretch: str) -> None:
+    later = {f"data_modules.kitchen.{name}" for name in ROAD[ROAD.index(stretch) + 1 :]}
+    for path in files(f"data_modules/kitchen/{stretch}"):
+        for name, _ in imports(path):
+            assert not any(name.startswith(part) for part in later), f"{path} imports {name}"
 
 
 def test_mssim_is_mathematics_alone() -> None:

@@ -47,7 +47,7 @@ class Place(nn.Module):
     follow from "what the body does" without travelling through convolutions.
     """
 
-    def __init__(self, width: int, channels: int, maps: int = 8, waves: int = 4) -> None:
+    def __init__(self, width: int, channels: int, maps: int, waves: int = 4) -> None:
         super().__init__()
         self.maps, self.waves = maps, waves
         self.coefficients = nn.Linear(width, maps * waves**2)
@@ -66,11 +66,11 @@ class Place(nn.Module):
 class ResBlock(nn.Module):
     """Two convolutions; the embedding scales and shifts the middle and draws position features."""
 
-    def __init__(self, c_in: int, c_out: int, width: int) -> None:
+    def __init__(self, c_in: int, c_out: int, width: int, maps: int) -> None:
         super().__init__()
         self.norm_in = norm(c_in)
         self.conv_in = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.place = Place(width, c_out)
+        self.place = Place(width, c_out, maps)
         self.modulation = nn.Linear(width, 2 * c_out)
         self.norm_out = norm(c_out)
         self.conv_out = nn.Conv2d(c_out, c_out, 3, padding=1)

@@ -38,6 +38,7 @@ class UNetConfig:
         attention: Levels (0 is the finest) with attention over places and tokens.
         time_attention: Levels with attention over frames.
         embedding: E.
+        maps: Pictures that the embedding draws in every block, see `Place`.
         own_tokens: Cross-attention tokens made of a frame's own action.
         temporal: `full`, or `causal`: action t changes no frame before t.
         checkpoint: Recompute activations in the backward pass, to save memory.
@@ -50,6 +51,7 @@ class UNetConfig:
     attention: list[int] = field(default_factory=lambda: [2, 3])
     time_attention: list[int] = field(default_factory=lambda: [1, 2, 3])
     embedding: int = 512
+    maps: int = 8
     own_tokens: int = 4
     temporal: Literal["full", "causal"] = "full"
     checkpoint: bool = False
@@ -62,7 +64,10 @@ class UNetConfig:
         ):
             if not set(chosen) <= set(levels):
                 raise UserError(f"unet.{name}: {chosen} names levels outside 0..{len(levels) - 1}")
-        if min(self.width, self.blocks, self.patch, self.own_tokens, *self.multipliers) < 1:
+        if (
+            min(self.width, self.blocks, self.patch, self.maps, self.own_tokens, *self.multipliers)
+            < 1
+        ):
             raise UserError("unet: width, multipliers, blocks, patch and own_tokens must be >= 1")
 
     @property
@@ -77,7 +82,7 @@ class Stage(nn.Module):
     def __init__(self, config: UNetConfig, level: int, c_in: int, c_out: int, frames: int) -> None:
         super().__init__()
         self.recompute = config.checkpoint
-        self.block = ResBlock(c_in, c_out, config.embedding)
+        self.block = ResBlock(c_in, c_out, config.embedding, config.maps)
         self.space = SpaceAttention(c_out, config.embedding) if level in config.attention else None
         self.time = (
             TimeAttention(c_out, frames, config.temporal == "causal")
