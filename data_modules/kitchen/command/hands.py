@@ -45,7 +45,7 @@ PAD = 0.009
 """Half the thickness of a fingertip, m."""
 SQUEEZE = 0.008
 """How far beyond the surface the closed tips aim, m."""
-OPENING = 0.022
+OPENING = 0.028
 """How far fingers and thumb each stay away before they close, m."""
 
 
@@ -73,9 +73,7 @@ class Grasp:
 
 
 @lru_cache(maxsize=256)
-def around(
-    subject: Subject, width: float, depth: float, ahead: float, thumb: float = 0.03
-) -> Grasp:
+def around(subject: Subject, width: float, depth: float, ahead: float) -> Grasp:
     """How a subject's hand holds something between its fingers and its thumb.
 
     Args:
@@ -83,18 +81,14 @@ def around(
         width: between finger pads and thumb pad, along the fingers of a flat hand, m.
         depth: how far below the palm's skin the tips of a hand of average size are, m.
         ahead: how far in front of such a palm's centre the middle of the thing is, m.
-        thumb: how far below the fingers' tips the thumb's may be: little, where it would hit
-            what the thing stands on, m.
     """
     size = person.hand_scale(subject)
     depth, ahead, reach = depth * size, ahead * size, width / 2 + PAD
-    closed = _tips_at(subject, ahead, reach - SQUEEZE, depth, thumb)
-    return Grasp(
-        _tips_at(subject, ahead, reach + OPENING, depth * 0.9, thumb), closed, depth, ahead
-    )
+    closed = _tips_at(subject, ahead, reach - SQUEEZE, depth)
+    return Grasp(_tips_at(subject, ahead, reach + OPENING, depth * 0.9), closed, depth, ahead)
 
 
-def _tips_at(subject: Subject, ahead: float, reach: float, depth: float, below: float) -> Array:
+def _tips_at(subject: Subject, ahead: float, reach: float, depth: float) -> Array:
     """Angles (20,) that bring the finger tips before and the thumb's tip behind something."""
     model = person_model(subject)
     data = mujoco.MjData(model)
@@ -103,8 +97,8 @@ def _tips_at(subject: Subject, ahead: float, reach: float, depth: float, below: 
     at = np.array([j.qposadr[0] for j in joints])
     limits = np.array([j.range for j in joints]).T
     tips = [model.site(f"right_{f}_tip").id for f in FINGERS]
-    palm, knuckle = model.site("right_palm").id, model.body("right_thumb_3").id
-    ease = shape((1.5, 0.0, 0.1, 0.1), (0.6, 0.6, 0.35))
+    palm = model.site("right_palm").id
+    ease = shape((1.4, 0.0, 0.35, 0.3), (0.6, 0.6, 0.35))
     front, rear = ahead + reach, ahead - reach
 
     def miss(angles: Array) -> Array:
@@ -112,12 +106,8 @@ def _tips_at(subject: Subject, ahead: float, reach: float, depth: float, below: 
         mujoco.mj_kinematics(model, data)
         turn = data.site_xmat[palm].reshape(3, 3)
         places = (data.site_xpos[tips] - data.site_xpos[palm]) @ turn
-        behind = (data.xpos[knuckle] - data.site_xpos[palm]) @ turn
-        # The thumb's last bone stands against the thing's back, as deep as the thumb is long;
-        # if it cannot be upright there, it leans. Neither may it reach far below the fingers.
-        thumb = places[0, 0] - rear, 0.6 * min(behind[0] - rear, 0.0), 0.5 * (places[0, 1] - 0.012)
-        low = 1.5 * max(-places[0, 2] - depth - below, 0.0)
+        thumb = places[0, 0] - rear, 0.5 * (places[0, 1] - 0.012), places[0, 2] + depth
         fingers = [(p[0] - front, p[2] + depth) for p in places[1:]]
-        return np.concatenate([thumb, [low], np.ravel(fingers), 0.002 * (angles - ease)])
+        return np.concatenate([thumb, np.ravel(fingers), 0.002 * (angles - ease)])
 
     return np.asarray(least_squares(miss, np.clip(ease, *limits), bounds=limits).x)

@@ -36,6 +36,7 @@ _BESIDE: dict[str, Vector] = {"right": (1, 0, 0, 0, 0, 1), "left": (1, 0, 0, 0, 
 _BEHIND: dict[str, Vector] = {"right": (0, -1, 0, 0, 0, 1), "left": (0, 1, 0, 0, 0, -1)}
 
 _FOOT = 0.003
+_RUBBER = 1.0  # friction under plates and pans, which a scrubbing hand must not push away
 # Of a part that furniture does not meet, since its feet do.
 _FOOTED = {"contype": 0}
 
@@ -85,13 +86,13 @@ def _grasp(body: Element, name: str, pos: Vector, axes: dict[str, Vector]) -> No
         add(body, "site", name=f"{name}_grasp_{side}", pos=where, xyaxes=frame)
 
 
-def _feet(body: Element, radius: float, count: int, z: float = 0.0) -> None:
+def _feet(body: Element, radius: float, count: int, z: float = 0.0, friction: float = 0.5) -> None:
     """Round feet that alone meet what it stands on: far cheaper to collide than a disc's edge."""
     for number in range(count):
         angle = 2 * np.pi * (number + 0.5) / count
         pos = (radius * np.cos(angle), radius * np.sin(angle), z + _FOOT)
         touch = {"contype": FOOT, "conaffinity": 0, "group": names.COLLISION}
-        slide = {"friction": (0.5, 0.005, 0.0005)}
+        slide = {"friction": (friction, 0.005, 0.0005)}
         hard(body, "sphere", (_FOOT,), "ceramic", pos=pos, mass=0.005, **touch, **slide)
 
 
@@ -112,8 +113,8 @@ def _plate(body: Element, name: str) -> None:
     shape(body, "cylinder", (0.085, 0.005), "ceramic", names.OBJECTS, pos=(0, 0, 0.005), mass=0.3)
     where = {"name": name, "pos": (0, 0, 0.013), "mass": 0.3}
     hard(body, "cylinder", (0.12, 0.004), "ceramic", **where, **_FOOTED)
-    _feet(body, 0.085, 6)
-    _feet(body, 0.118, 6, 0.01)
+    _feet(body, 0.085, 6, friction=_RUBBER)
+    _feet(body, 0.118, 6, 0.01, _RUBBER)
     for number in range(24):  # the rim, seen only
         a, b = 2 * np.pi * number / 24, 2 * np.pi * (number + 1) / 24
         ends = np.array([np.cos(a), np.sin(a), 0, np.cos(b), np.sin(b), 0]) * 0.121
@@ -125,7 +126,7 @@ def _plate(body: Element, name: str) -> None:
 def _pan(body: Element, name: str) -> None:
     where = {"name": name, "pos": (0, 0, 0.004), "mass": 0.6}
     hard(body, "cylinder", (0.125, 0.004), "steel", **where, **_FOOTED)
-    _feet(body, 0.10, 6)
+    _feet(body, 0.10, 6, friction=_RUBBER)
     _ring(body, 0.125, 0.004, 0.04, "copper", 16, 0.3)
     handle = (-0.128, 0, 0.034, -0.30, 0, 0.05)
     hard(body, "capsule", (0.012,), "handle", name=f"{name}_handle", fromto=handle, mass=0.15)
@@ -137,7 +138,8 @@ def _sponge(body: Element, name: str) -> None:
     soft = {"solref": (0.02, 1.0), "solimp": (0.9, 0.98, 0.004)}
     held = {"pos": (0, 0, 0.02), "mass": 0.04, "contype": 0, "conaffinity": HAND}
     hard(body, "box", half, "sponge", name=name, **held, **soft)
-    _studs(body, half, 0.010, "sponge", friction=(0.5, 0.01, 0.001))
+    # Wet: its friction counts, not the drier thing's that it slides on.
+    _studs(body, half, 0.010, "sponge", friction=(0.35, 0.01, 0.001), priority=1)
     thin = (0.0455, 0.033, 0.0055)
     shape(body, "box", thin, "scour", names.OBJECTS, pos=(0, 0, 0.005), mass=0)
     _grasp(body, name, (0, 0, 0.042), _DOWN)
@@ -157,7 +159,7 @@ def _jar(body: Element, name: str) -> None:
         axis=(0, 0, 1),
         range=(0, 3),
         damping=0.01,
-        frictionloss=0.12,
+        frictionloss=0.35,
     )
     add(lid, "joint", name=f"{name}_lift", type="slide", axis=(0, 0, 1), range=(0, 0.15), damping=1)
     hard(lid, "cylinder", (0.038, 0.009), "lid", name=f"{name}_lid", pos=(0, 0, 0.009), mass=0.03)

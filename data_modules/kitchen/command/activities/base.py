@@ -103,13 +103,17 @@ def take(
     plan.go(0.4, grip={side: force})
 
 
-def put(plan: Plan, side: Side, pose: Array, grasp: Grasp, leave: Array | None = None) -> None:
-    """Bring what is held to a pose (9,), open the hand, and draw it away by `leave` (3,)."""
-    leave = np.array([0.0, 0.0, 0.11]) if leave is None else leave
-    plan.go(0.6, palms={side: moved(pose, z=0.07)}, gaze=pose[:3], press={side: 0.0})
-    plan.go(0.45, palms={side: moved(pose, z=0.003)})
-    plan.go(0.25, shapes={side: grasp.before}, grip={side: 0.0})
-    plan.go(0.4, palms={side: moved(pose, *leave)})
+def put(plan: Plan, side: Side, pose: Array, grasp: Grasp) -> None:
+    """Bring what is held to a pose (9,), a little into what it shall stand on, and let go of it."""
+    plan.go(0.6, palms={side: moved(pose, z=0.06)}, gaze=pose[:3], press={side: 0.0})
+    plan.go(0.45, palms={side: moved(pose, z=-0.006)})
+    release(plan, side, pose, grasp)
+
+
+def release(plan: Plan, side: Side, pose: Array, grasp: Grasp) -> None:
+    """Open a hand that is at a pose (9,) and draw it back until thumb and fingers are clear."""
+    plan.go(0.35, shapes={side: grasp.before}, grip={side: 0.0})
+    plan.go(0.55, palms={side: moved(pose, *(0.16 * pose[6:9]))})
 
 
 def circles(middle: Array, radius: tuple[float, float], turns: float, start: float) -> Curve:
@@ -155,7 +159,7 @@ def strokes(first: Array, last: Array, across: Array, times: float) -> Curve:
 def effort(plan: Plan, weak: float = 0.2) -> float:
     """How hard a person tries, about 1; with probability `weak` far too little."""
     if plan.chance(weak):
-        return float(plan.rng.uniform(0.05, 0.3))
+        return float(plan.rng.uniform(0.03, 0.16))
     return float(plan.rng.uniform(0.85, 1.25))
 
 
@@ -172,6 +176,7 @@ __all__ = [
     "outwards",
     "palm",
     "put",
+    "release",
     "rotated",
     "strokes",
     "take",

@@ -13,6 +13,7 @@ from data_modules.kitchen.command.activities.base import (
     moved,
     outwards,
     palm,
+    put,
     take,
 )
 from data_modules.kitchen.command.plan import Plan, at_ease
@@ -27,6 +28,8 @@ SHELVES = ("fridge", "fridge_top")
 """Of the refrigerator; one item stands on each."""
 SPOT = (0.46, 0.09)
 """Where it stands there: x, and y from the middle away from the leading hand, m."""
+INWARDS = 0.2
+"""How far inwards the fingers point that hold something, rad."""
 NEAR = 0.16
 """How close to its place an item must end, m."""
 
@@ -35,15 +38,15 @@ def lay(plan: Plan) -> Scene:
     """One or two items in the refrigerator, or one on the counter that belongs there."""
     kinds = list(plan.rng.permutation(list(ITEMS)))
     count = 1 + plan.chance(0.45)
-    where = _in_fridge(plan.out)
+    where, yaw = _in_fridge(plan.out), -plan.out * INWARDS
     shelves = plan.rng.permutation(SHELVES)
     placed = [
-        Placed(str(kind), plan.vary(where[0], 0.02), plan.vary(where[1], 0.02), 0.0, str(shelf))
+        Placed(str(kind), plan.vary(where[0], 0.02), plan.vary(where[1], 0.02), yaw, str(shelf))
         for kind, shelf in zip(kinds[:count], shelves, strict=False)
     ]
     if count == 1 and plan.chance(0.4):
         x, y = plan.vary(0.46, 0.03), plan.out * plan.vary(0.08, 0.05)
-        placed = [Placed(placed[0].kind, x, y)]
+        placed = [Placed(placed[0].kind, x, y, yaw)]
     return Scene(tuple(placed))
 
 
@@ -68,7 +71,7 @@ def play(plan: Plan, world: Any) -> None:
     for item, to in _targets(plan.out, world.scene).items():
         width, height = ITEMS[item]
         start = world.data.body(item).xpos.copy()
-        grasp = hands.around(plan.subject, width, 0.06, 0.01)
+        grasp = hands.around(plan.subject, width, 0.055, 0.01)
         force = GRIP * effort(plan)
         from_pose, to_pose = (
             _beside(plan, grasp, np.array(place) + height * UP) for place in (start, to)
@@ -87,10 +90,7 @@ def play(plan: Plan, world: Any) -> None:
         carry = _carried(plan)
         plan.go(0.6, carry={plan.lead: carry})
         _walk(plan, np.array(to))
-        plan.go(0.7, palms={plan.lead: moved(to_pose, z=0.05)}, gaze=to)
-        plan.go(0.4, palms={plan.lead: moved(to_pose, z=-0.008)})
-        plan.go(0.3, shapes={plan.lead: grasp.before}, grip={plan.lead: 0.0})
-        plan.go(0.4, palms={plan.lead: moved(to_pose, *(0.10 * to_pose[6:9]))})
+        put(plan, plan.lead, to_pose, grasp)
         plan.go(0.4, carry={plan.lead: at_ease(plan.lead)}, shapes={plan.lead: hands.RELAXED})
         if plan.chance(0.4):
             plan.pause()
@@ -100,7 +100,7 @@ def play(plan: Plan, world: Any) -> None:
 
 def _beside(plan: Plan, grasp: hands.Grasp, point: Array) -> Array:
     """The palm (9,) that holds something upright at a point from the leading hand's side."""
-    fingers = forward(plan, plan.lead, 0.2)
+    fingers = forward(plan, plan.lead, INWARDS)
     return grasp.held(point, fingers, outwards(plan.lead, fingers))
 
 

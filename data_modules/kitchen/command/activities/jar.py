@@ -12,6 +12,7 @@ from data_modules.kitchen.command.activities.base import (
     hands,
     moved,
     outwards,
+    release,
     rotated,
     take,
 )
@@ -35,7 +36,7 @@ def play(plan: Plan, world: Any) -> None:
     """Hold the jar, turn the lid in several strokes, lift it off, and perhaps put it back."""
     jar = world.data.body("jar").xpos.copy()
     tries = effort(plan)
-    body = hands.around(plan.subject, 0.072, 0.06, 0.01)
+    body = hands.around(plan.subject, 0.072, 0.055, 0.03)
     fingers = forward(plan, plan.off, 0.35)
     hold = body.held(jar + 0.045 * UP, fingers, outwards(plan.off, fingers))
     take(plan, plan.off, hold, body, JAR_GRIP * tries)
@@ -59,14 +60,13 @@ def play(plan: Plan, world: Any) -> None:
         plan.go(0.6, palms={plan.lead: down}, gaze=down[:3] - (0, 0, 0.08))
         plan.go(0.3, grip={plan.lead: 0.0}, shapes={plan.lead: lid.before})
         plan.go(0.3, palms={plan.lead: moved(down, z=0.1)})
-    plan.go(0.3, grip={plan.off: 0.0}, shapes={plan.off: body.before})
-    plan.go(0.4, palms={plan.off: moved(hold, *(0.11 * hold[6:9]))})
+    release(plan, plan.off, hold, body)
     plan.withdraw()
 
 
 def _over_lid(plan: Plan, jar: Array) -> tuple[Array, hands.Grasp]:
     """The palm (9,) that has the lid of a jar at (3,) in its fingers, and how it holds it."""
-    lid = hands.around(plan.subject, 0.076, 0.075, 0.01, 0.005)
+    lid = hands.around(plan.subject, 0.076, 0.06, 0.03)
     return lid.held(jar + 0.109 * UP, forward(plan, plan.lead, 0.1), UP), lid
 
 
@@ -74,7 +74,7 @@ def _twist(
     plan: Plan, over: Array, jar: Array, lid: hands.Grasp, force: float, angle: float, last: bool
 ) -> None:
     """One stroke that turns the lid to the left by an angle, rad; unless last, the hand lets go."""
-    me, middle = plan.lead, 0.15 * plan.out
+    me, middle = plan.lead, -0.2 * plan.out
     start, end = middle - angle / 2, middle + angle / 2
 
     def curve(u: Array) -> Array:

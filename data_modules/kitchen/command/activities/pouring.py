@@ -10,6 +10,7 @@ from data_modules.kitchen.command.activities.base import (
     effort,
     hands,
     moved,
+    put,
     rotated,
     take,
     turned,
@@ -41,7 +42,7 @@ def play(plan: Plan, world: Any) -> None:
     at, out = body.xpos.copy(), body.xmat.reshape(3, 3)[:, 0].copy()
     cup = world.data.body("cup").xpos.copy()
     fingers = turned(out[0], out[1], plan.out * np.pi / 2)
-    grasp = hands.around(plan.subject, 0.024, 0.075, 0.03)
+    grasp = hands.around(plan.subject, 0.024, 0.05, 0.04)
     rest = grasp.held(at - 0.10 * out + (0, 0, 0.10), fingers, -out)
     grip = GRIP * effort(plan)
     take(plan, me, rest, grasp, grip)
@@ -58,10 +59,7 @@ def play(plan: Plan, world: Any) -> None:
         plan.go(0.9, follow={me: _tilting(over, lip, axis, tilt, 0.0)})
         if plan.chance(0.5):
             plan.pause()
-    plan.go(0.6, palms={me: moved(rest, z=0.08)}, gaze=at)
-    plan.go(0.5, palms={me: moved(rest, z=0.002)})
-    plan.go(0.25, shapes={me: grasp.before}, grip={me: 0.0})
-    plan.go(0.4, palms={me: moved(rest, *(-0.11 * out - 0.03 * fingers))})
+    put(plan, me, rest, grasp)
     plan.withdraw()
 
 

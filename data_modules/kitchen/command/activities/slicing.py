@@ -55,7 +55,7 @@ def _play(food: str) -> Callable[[Plan, Any], None]:
         slices = [world.data.body(f"{food}_{n}").xpos.copy() for n in range(kind.count)]
         row = (slices[-1] - slices[0]) / np.linalg.norm(slices[-1] - slices[0])
         point = knife - 0.06 * blade + (0, 0, 0.025)
-        grasp = hands.around(plan.subject, 0.02, 0.08, 0.03)
+        grasp = hands.around(plan.subject, 0.02, 0.065, 0.035)
         rest = grasp.held(point, row, UP)
         take(plan, me, rest, grasp, GRIP)
         plan.go(0.4, palms={me: moved(rest, z=0.09)}, gaze=slices[-1])

@@ -56,8 +56,8 @@ def lay_pan(plan: Plan) -> Scene:
 
 
 def _grasp_sponge(plan: Plan, world: Any) -> tuple[Array, hands.Grasp]:
-    point = world.data.body("sponge").xpos + 0.032 * UP
-    grasp = hands.around(plan.subject, 0.065, 0.08, 0.005, 0.005)
+    point = world.data.body("sponge").xpos + 0.024 * UP
+    grasp = hands.around(plan.subject, 0.065, 0.06, 0.035)
     return grasp.held(point, forward(plan, plan.lead, 0.25), UP), grasp
 
 
@@ -132,7 +132,7 @@ def play_pan(plan: Plan, world: Any) -> None:
     plan.go(1.1, palms={plan.lead: ready}, pelvis=stand)
     handle = pan + turn @ (-0.20, 0.0, 0.042)
     across = turn @ (0.0, plan.out, 0.0) + np.array([0.5, 0.0, 0.0])
-    grip = hands.around(plan.subject, 0.024, 0.075, 0.03)
+    grip = hands.around(plan.subject, 0.024, 0.05, 0.04)
     held = grip.held(handle, across, UP)
     take(plan, plan.off, held, grip, 26.0)
     _clean(plan, pan + 0.008 * UP, base, rest, 0.055)
