@@ -53,12 +53,13 @@ g1: setup ## train on G1=FOLDER for about half an hour on 2 cores, then test and
 	$(BIN)/mssim predict --config $(RUN)/config.yaml
 
 quickstart: setup ## record a small kitchen, train on it, score and roll out, in runs/quickstart (about 11 minutes)
-	$(BIN)/mssim record --out runs/quickstart/recordings --minutes 2 --size 32
+	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S00,S01,S02,S03 --minutes 4 --size 32
+	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S04,S05 --minutes 2 --size 32
 	$(BIN)/mssim fit --config configs/quickstart.yaml
 	$(BIN)/mssim test --config runs/quickstart/config.yaml
 	$(BIN)/mssim predict --config runs/quickstart/config.yaml
 
-kitchen: setup ## record the whole kitchen, train for about an hour on 2 cores, test and predict, in runs/kitchen
+kitchen: setup ## record the whole kitchen, train for about half an hour on 2 cores, test and predict, in runs/kitchen
 	$(BIN)/mssim record --out runs/kitchen/recordings --size 32
 	$(BIN)/mssim fit --config configs/kitchen.yaml
 	$(BIN)/mssim test --config runs/kitchen/config.yaml

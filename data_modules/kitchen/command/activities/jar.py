@@ -43,23 +43,15 @@ def play(plan: Plan, world: Any) -> None:
     over, lid = _over_lid(plan, jar)
     strokes = int(plan.rng.integers(3, 5))
     for number in range(strokes):
-        _twist(plan, over, jar, lid, LID_GRIP * tries, plan.vary(0.95, 0.12), number == strokes - 1)
-    off = moved(over, z=plan.vary(0.09, 0.02))
-    plan.go(0.6, palms={plan.lead: off}, gaze=jar + 0.1 * UP)
-    aside = moved(off, x=plan.vary(0.0, 0.05), y=plan.out * 0.15)
-    plan.go(0.7, palms={plan.lead: aside})
-    plan.pause()
-    if plan.chance(0.5):
-        plan.go(0.7, palms={plan.lead: off})
-        plan.go(0.5, palms={plan.lead: over})
-        plan.go(0.3, grip={plan.lead: 0.0}, shapes={plan.lead: lid.before})
-        plan.go(0.3, palms={plan.lead: moved(over, z=0.1)})
-    else:
-        down = aside.copy()
-        down[2] = over[2] - 0.10
-        plan.go(0.6, palms={plan.lead: down}, gaze=down[:3] - (0, 0, 0.08))
-        plan.go(0.3, grip={plan.lead: 0.0}, shapes={plan.lead: lid.before})
-        plan.go(0.3, palms={plan.lead: moved(down, z=0.1)})
+        turned = _twist(
+            plan, over, jar, lid, LID_GRIP * tries, plan.vary(0.95, 0.12), number == strokes - 1
+        )
+    # The last stroke left the hand around the lid, turned: it lifts it, looks, and puts it back.
+    off = moved(turned, z=plan.vary(0.08, 0.02))
+    plan.go(0.7, palms={plan.lead: off}, gaze=jar + 0.1 * UP)
+    plan.pause(1.2)
+    plan.go(0.7, palms={plan.lead: moved(turned, z=0.002)})
+    release(plan, plan.lead, turned, lid)
     release(plan, plan.off, hold, body)
     plan.withdraw()
 
@@ -72,8 +64,12 @@ def _over_lid(plan: Plan, jar: Array) -> tuple[Array, hands.Grasp]:
 
 def _twist(
     plan: Plan, over: Array, jar: Array, lid: hands.Grasp, force: float, angle: float, last: bool
-) -> None:
-    """One stroke that turns the lid to the left by an angle, rad; unless last, the hand lets go."""
+) -> Array:
+    """One stroke that turns the lid to the left by an angle, rad; unless last, the hand lets go.
+
+    Returns:
+        (9,) where the palm then is.
+    """
     me, middle = plan.lead, -0.2 * plan.out
     start, end = middle - angle / 2, middle + angle / 2
 
@@ -89,6 +85,7 @@ def _twist(
     if not last:
         plan.go(0.25, shapes={me: lid.before}, grip={me: 0.0})
         plan.go(0.3, palms={me: moved(curve(np.ones(1))[0], z=0.05)})
+    return np.asarray(curve(np.ones(1))[0])
 
 
 def success(world: Any) -> bool:
