@@ -25,10 +25,10 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 test: setup check ## set up, check the code, run every test (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 test-fast: setup ## the tests that take seconds (under 3 minutes)
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 check: setup ## ruff and mypy (tests/test_layering.py checks the imports' direction)
 	$(BIN)/ruff check .

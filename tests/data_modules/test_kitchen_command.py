@@ -106,14 +106,13 @@ def test_a_plan_walks_where_it_should_and_begins_and_ends_unlabelled() -> None:
 
 
 @pytest.mark.parametrize("label", ACTIVITIES)
-def test_scripts_repeat_and_differ_by_seed_and_subject(label: str) -> None:
+def test_scripts_repeat_and_differ_by_seed(label: str) -> None:
     def score(name: str, seed: int) -> Array:
         return performer.prepare(SUBJECTS[name], label, seed)[1].commands
 
-    first = score("S04", 5)
-    assert np.array_equal(first, score("S04", 5))
-    assert not np.array_equal(first[:300], score("S04", 6)[:300])
-    assert not np.array_equal(first[:300], score("S05", 5)[:300])
+    first = score("S05", 5)
+    assert np.array_equal(first, score("S05", 5))
+    assert not np.array_equal(first[:300], score("S05", 6)[:300])
     assert first.shape[1] == Command.SIZE and np.isfinite(first).all()
     assert 7 * CONTROL_HZ < len(first) < 45 * CONTROL_HZ
 

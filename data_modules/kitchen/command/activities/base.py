@@ -156,7 +156,7 @@ def strokes(first: Array, last: Array, across: Array, times: float) -> Curve:
     return curve
 
 
-def effort(plan: Plan, weak: float = 0.2) -> float:
+def effort(plan: Plan, weak: float = 0.15) -> float:
     """How hard a person tries, about 1; with probability `weak` far too little."""
     if plan.chance(weak):
         return float(plan.rng.uniform(0.03, 0.16))

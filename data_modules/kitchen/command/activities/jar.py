@@ -41,11 +41,10 @@ def play(plan: Plan, world: Any) -> None:
     hold = body.held(jar + 0.045 * UP, fingers, outwards(plan.off, fingers))
     take(plan, plan.off, hold, body, JAR_GRIP * tries)
     over, lid = _over_lid(plan, jar)
-    strokes = int(plan.rng.integers(3, 5))
+    force, strokes = LID_GRIP * tries, int(plan.rng.integers(3, 5))
     for number in range(strokes):
-        turned = _twist(
-            plan, over, jar, lid, LID_GRIP * tries, plan.vary(0.95, 0.12), number == strokes - 1
-        )
+        last = number == strokes - 1
+        turned = _twist(plan, over, jar, lid, force, plan.vary(0.95, 0.12), last)
     # The last stroke left the hand around the lid, turned: it lifts it, looks, and puts it back.
     off = moved(turned, z=plan.vary(0.08, 0.02))
     plan.go(0.7, palms={plan.lead: off}, gaze=jar + 0.1 * UP)

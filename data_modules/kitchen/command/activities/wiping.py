@@ -17,7 +17,7 @@ from data_modules.kitchen.command.activities.base import (
     strokes,
     take,
 )
-from data_modules.kitchen.command.plan import Plan
+from data_modules.kitchen.command.plan import Plan, at_ease
 from data_modules.kitchen.world.furniture import STOVE_CENTRE
 from data_modules.kitchen.world.names import Array
 from data_modules.kitchen.world.scene import Placed, Scene
@@ -138,6 +138,7 @@ def play_pan(plan: Plan, world: Any) -> None:
     _clean(plan, pan + 0.008 * UP, base, rest, 0.055)
     plan.go(0.3, shapes={plan.off: hands.RELAXED}, grip={plan.off: 0.0})
     plan.go(0.4, palms={plan.lead: ready, plan.off: moved(held, z=0.1)})
+    plan.go(0.4, carry={plan.off: at_ease(plan.off)})
     plan.go(1.0, palms={plan.lead: moved(rest, z=0.10)}, pelvis=(0.0, 0.2, 0.0), gaze=rest[:3])
     put(plan, plan.lead, rest, grasp)
     plan.withdraw()
