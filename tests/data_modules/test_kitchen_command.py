@@ -144,7 +144,12 @@ def test_a_performance_begins_as_its_world_does() -> None:
 
 @pytest.mark.parametrize(
     ("label", "seed", "scales"),
-    [(PLATE, 1, {"press": 0.1}), (CUCUMBER, 0, {"press": 0.1}), (POUR, 0, {"grip": 0.1})],
+    [
+        (PLATE, 1, {"press": 0.1}),
+        (CUCUMBER, 0, {"press": 0.1}),
+        (POUR, 0, {"grip": 0.1}),
+        (JAR, 0, {"grip": 0.1}),
+    ],
 )
 def test_force_alone_decides_the_outcome(label: str, seed: int, scales: dict[str, float]) -> None:
     assert performer.success(label, ended(label, seed))

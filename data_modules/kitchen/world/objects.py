@@ -160,6 +160,9 @@ def _jar(body: Element, name: str) -> None:
         range=(0, 3),
         damping=0.01,
         frictionloss=0.35,
+        # Stiff, or fingers that merely touch it drag it open.
+        armature=0.002,
+        solimpfriction=(0.99, 0.999, 0.001),
     )
     add(lid, "joint", name=f"{name}_lift", type="slide", axis=(0, 0, 1), range=(0, 0.15), damping=1)
     hard(lid, "cylinder", (0.038, 0.009), "lid", name=f"{name}_lid", pos=(0, 0, 0.009), mass=0.03)

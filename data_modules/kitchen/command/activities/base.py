@@ -113,7 +113,10 @@ def put(plan: Plan, side: Side, pose: Array, grasp: Grasp) -> None:
 def release(plan: Plan, side: Side, pose: Array, grasp: Grasp) -> None:
     """Open a hand that is at a pose (9,) and draw it back until thumb and fingers are clear."""
     plan.go(0.35, shapes={side: grasp.before}, grip={side: 0.0})
-    plan.go(0.55, palms={side: moved(pose, *(0.16 * pose[6:9]))})
+    away = moved(pose, *(0.16 * pose[6:9]))
+    plan.go(0.5, palms={side: away})
+    if pose[8] > 0.7:  # from above: back over what stands there before coming down
+        plan.go(0.35, palms={side: moved(away, *(-0.14 * pose[3:6]))})
 
 
 def circles(middle: Array, radius: tuple[float, float], turns: float, start: float) -> Curve:

@@ -58,7 +58,7 @@ def play(plan: Plan, world: Any) -> None:
 def _over_lid(plan: Plan, jar: Array) -> tuple[Array, hands.Grasp]:
     """The palm (9,) that has the lid of a jar at (3,) in its fingers, and how it holds it."""
     lid = hands.around(plan.subject, 0.076, 0.06, 0.03)
-    return lid.held(jar + 0.109 * UP, forward(plan, plan.lead, 0.1), UP), lid
+    return lid.held(jar + 0.118 * UP, forward(plan, plan.lead, 0.1), UP), lid
 
 
 def _twist(
