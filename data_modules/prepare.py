@@ -19,9 +19,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_modules.files import write_text
 from data_modules.recording import Clock, Entry
 from data_modules.sources.base import Source
-from data_modules.store import Store, write_text
+from data_modules.store import Store
 from mssim.errors import UserError
 
 

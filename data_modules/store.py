@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.files import write_text
 from data_modules.recording import Clock, Entry, Recording, Span
 from mssim.errors import UserError
 
@@ -215,19 +216,6 @@ class Store:
 def fingerprint(entry: Entry) -> list[list[Any]]:
     """Name, size and time of each file that a recording is made from."""
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in entry.files if p.exists()]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all: temporary name, sync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

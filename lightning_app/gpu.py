@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
     EventAccumulator,
 )
 
+from data_modules.files import whole
 from lightning_app.checkpoint import BEST, LAST, load_checkpoint
 from lightning_app.jobs import Job, Plan, read_plan
 from lightning_app.parts import (
@@ -34,7 +35,6 @@ from lightning_app.parts import (
     read_manifest,
     split,
 )
-from lightning_app.report.files import whole
 from mssim.errors import UserError
 
 MEGA = 1_000_000

@@ -21,9 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from data_modules.store import write_text
+from data_modules.files import whole, write_text
 from lightning_app.checkpoint import BEST, LAST, load_checkpoint
-from lightning_app.report.files import whole
 from mssim.errors import UserError
 
 PART = 15_000_000

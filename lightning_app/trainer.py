@@ -16,8 +16,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from data_modules.files import write_text
 from data_modules.module import DataModule
-from data_modules.store import write_text
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.keep import Best, Last, is_trial
 from lightning_app.callbacks.report import Report

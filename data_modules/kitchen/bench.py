@@ -13,7 +13,6 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from data_modules.kitchen.command.activities import ACTIVITIES
 from data_modules.kitchen.command.performer import perform
@@ -71,7 +70,6 @@ def _perform(label: str, watch: Watch) -> float:
     """One instance, every part timed; returns its length in seconds."""
     subject = SUBJECTS[_SUBJECT]
     senses = Senses(subject, 0.0, (0,))
-    cameras: dict[int, Any] = {}
     ticks = 0
     watch("rest")
     performance = perform(subject, label, 0)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from data_modules.kitchen.command.performer import perform, success
+from data_modules.files import whole
+from data_modules.kitchen.command.performer import perform, prepare, success
 from data_modules.kitchen.sensing.camera import Camera
 from data_modules.kitchen.world.names import Array
 from data_modules.kitchen.world.subject import SUBJECTS
@@ -57,18 +58,20 @@ def main(out: Path, subject: str = "S00") -> None:
             how = case.name if light else "as it is"
             line[0].set_ylabel(f"{how}: {'done' if worked else 'failed'}", fontsize=9)
         axes[2 * number][0].set_title(case.label, loc="left", fontsize=10)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=80)
+    with whole(out) as temporary:
+        figure.savefig(temporary, dpi=80)
 
 
 def watch(case: Case, subject: str, light: bool) -> tuple[list[Array], bool]:
     """Frames (SIZE, SIZE, 3) at the moments, and whether it worked."""
-    scales = {"grip_scale": case.grip, "press_scale": case.press} if light else {}
-    count = sum(t.labelled for t in perform(SUBJECTS[subject], case.label, case.seed, **scales))
+    who, scales = SUBJECTS[subject], {}
+    if light:
+        scales = {"grip_scale": case.grip, "press_scale": case.press}
+    count = int(prepare(who, case.label, case.seed)[1].labelled.sum())
     shown = {int(m * (count - 1)) for m in MOMENTS}
     frames: list[Array] = []
     camera, done = None, 0
-    for tick in perform(SUBJECTS[subject], case.label, case.seed, **scales):
+    for tick in perform(who, case.label, case.seed, **scales):
         camera = camera or Camera(tick.world.model, SIZE)
         if tick.labelled:
             if done in shown:

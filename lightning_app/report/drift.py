@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lightning_app.report.files import whole
+from data_modules.files import whole
 from mssim.metrics.collect import Scores
 from mssim.metrics.summary import Drift, drift
 

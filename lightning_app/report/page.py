@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from data_modules.store import write_text
+from data_modules.files import write_text
 from lightning_app.report.table import (
     HOW,
     MODEL,

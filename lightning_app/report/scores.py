@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_app.report.files import whole
+from data_modules.files import whole
 from mssim.errors import UserError
 from mssim.metrics.collect import Scores
 

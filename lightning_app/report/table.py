@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from data_modules.store import write_text
+from data_modules.files import write_text
 from mssim.metrics.collect import Scores
 from mssim.metrics.frames import SSIM_SIZE
 from mssim.metrics.intervals import Interval

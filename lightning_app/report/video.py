@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from data_modules.files import whole
 from lightning_app.report.canvas import (
     CONTEXT,
     FAINT,
@@ -26,7 +27,6 @@ from lightning_app.report.canvas import (
     font,
     trace_panel,
 )
-from lightning_app.report.files import whole
 from mssim.errors import UserError
 
 TILE = 256

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 
+from data_modules.files import whole
 from lightning_app.report.canvas import CONTEXT, PREDICTED
 from lightning_app.report.drift import write_drift
-from lightning_app.report.files import whole
 from lightning_app.report.page import write_page
 from lightning_app.report.scores import read_scores, write_scores
 from lightning_app.report.table import Row, build_table, write_table

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from data_modules.kitchen.command.body import person_model
-from data_modules.kitchen.command.trajectory import palm
+from data_modules.kitchen.command.trajectory import holding
 from data_modules.kitchen.world import person
 from data_modules.kitchen.world.names import FINGER_JOINTS, FINGERS, Array
 from data_modules.kitchen.world.subject import Subject
@@ -67,9 +67,7 @@ class Grasp:
 
     def held(self, point: Array, fingers: Array, back: Array) -> Array:
         """The palm (9,) that holds a point, the fingers and the hand's back pointing so."""
-        pose = palm(point, fingers, back)
-        pose[:3] += self.depth * pose[6:9] - self.ahead * pose[3:6]
-        return pose
+        return holding(point, fingers, back, self.depth, self.ahead)
 
 
 @lru_cache(maxsize=256)

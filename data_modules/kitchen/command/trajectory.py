@@ -32,6 +32,13 @@ def palm(position: object, fingers: object, back: object) -> Array:
     return np.asarray(straight(pose[None])[0])
 
 
+def holding(point: Array, fingers: Array, back: Array, depth: float, ahead: float) -> Array:
+    """The palm (9,) of a hand that has a point so far below and ahead of its palm's centre."""
+    pose = palm(point, fingers, back)
+    pose[:3] += depth * pose[6:9] - ahead * pose[3:6]
+    return pose
+
+
 def straight(poses: Array) -> Array:
     """(n,9) palm poses with unit, orthogonal directions."""
     out = poses.copy()

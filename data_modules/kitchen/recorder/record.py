@@ -24,9 +24,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_modules.files import write_text
 from data_modules.kitchen.recorder.plan import RecordingPlan
 from data_modules.prepare import end_with_parent
-from data_modules.store import alive, write_text
+from data_modules.store import alive
 from mssim.errors import UserError
 
 FORMAT = 1

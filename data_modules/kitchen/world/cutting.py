@@ -26,20 +26,13 @@ class Cutting:
     """
 
     def __init__(self, model: Any, objects: tuple[Placed, ...]) -> None:
-        self._joints = [
-            (placed.body, number)
-            for placed in objects
-            if placed.kind in FOODS
-            for number in range(FOODS[placed.kind].count - 1)
-        ]
-        kinds = {placed.body: placed.kind for placed in objects}
+        self._counts = {p.body: FOODS[p.kind].count for p in objects if p.kind in FOODS}
+        self._joints: list[tuple[str, int]] = []
         self._foods: list[tuple[slice, float]] = []
-        start = 0
-        for kind in (kinds[body] for body in kinds if kinds[body] in FOODS):
-            stop = start + FOODS[kind].count - 1
-            self._foods.append((slice(start, stop), FOODS[kind].force))
-            start = stop
-        self._counts = {b: FOODS[k].count for b, k in kinds.items() if k in FOODS}
+        for placed in (p for p in objects if p.kind in FOODS):
+            start, joints = len(self._joints), self._counts[placed.body] - 1
+            self._joints += [(placed.body, number) for number in range(joints)]
+            self._foods.append((slice(start, start + joints), FOODS[placed.kind].force))
         self._welds = [model.equality(f"{b}_joint_{n}").id for b, n in self._joints]
         self._stops = [model.geom(f"{b}_{n}_stop").id for b, n in self._joints]
         blades = [model.geom(f"{p.body}_blade").id for p in objects if p.kind == "knife"]

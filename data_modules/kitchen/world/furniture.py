@@ -99,34 +99,25 @@ def add_furniture(world: Element) -> None:
     _add_shelves(world)
 
 
-def _box(low: tuple[float, float, float], high: tuple[float, float, float]) -> dict[str, object]:
-    a, b = np.array(low, float), np.array(high, float)
-    return {"size": (b - a) / 2, "pos": (a + b) / 2}
+Corner = tuple[float, float, float]
 
 
-def _panel(
-    world: Element,
-    name: str,
-    low: tuple[float, float, float],
-    high: tuple[float, float, float],
-    material: str,
-) -> None:
+def _panel(world: Element, name: str, low: Corner, high: Corner, material: str) -> None:
     """A box between two corners, seen only."""
-    box = _box(low, high)
-    shape(world, "box", box["size"], material, names.FURNITURE, name=name, pos=box["pos"])
+    size, pos = _between(low, high)
+    shape(world, "box", size, material, names.FURNITURE, name=name, pos=pos)
 
 
-def _block(
-    world: Element,
-    name: str,
-    low: tuple[float, float, float],
-    high: tuple[float, float, float],
-    material: str,
-) -> None:
+def _block(world: Element, name: str, low: Corner, high: Corner, material: str) -> None:
     """A box between two corners that hands and objects meet."""
-    box = _box(low, high)
-    friction = (0.4, 0.005, 0.0005)
-    fixed(world, "box", box["size"], material, name=name, pos=box["pos"], friction=friction)
+    size, pos = _between(low, high)
+    fixed(world, "box", size, material, name=name, pos=pos, friction=(0.4, 0.005, 0.0005))
+
+
+def _between(low: Corner, high: Corner) -> tuple[names.Array, names.Array]:
+    """Half sizes and centre of a box between two corners."""
+    a, b = np.array(low, float), np.array(high, float)
+    return (b - a) / 2, (a + b) / 2
 
 
 def _add_counter(world: Element) -> None:

@@ -104,9 +104,7 @@ class Grasps:
     def _measure(self, contacts: Contacts) -> None:
         """Opposing force of each hand on each group of bodies."""
         first, second = contacts.geoms[:, 0], contacts.geoms[:, 1]
-        forward = (self._hand[first] >= 0) & (self._object[second] >= 0)
-        backward = (self._hand[second] >= 0) & (self._object[first] >= 0)
-        chosen = forward | backward
+        chosen, forward = contacts.between(self._hand >= 0, self._object >= 0)
         if not chosen.any():
             self.squeeze[:] = 0
             return

@@ -9,7 +9,7 @@ import numpy as np
 from data_modules.kitchen.command import hands
 from data_modules.kitchen.command.hands import Grasp
 from data_modules.kitchen.command.plan import Plan
-from data_modules.kitchen.command.trajectory import Curve, palm
+from data_modules.kitchen.command.trajectory import Curve, holding, palm
 from data_modules.kitchen.world.names import Array, Side
 from data_modules.kitchen.world.scene import Scene
 
@@ -42,13 +42,6 @@ def turned(x: float, y: float, angle: float) -> Array:
 def forward(plan: Plan, side: Side, inwards: float) -> Array:
     """The direction (3,) of fingers that point forward, turned towards the body's middle, rad."""
     return turned(1.0, 0.0, inwards if side == "right" else -inwards)
-
-
-def holding(point: Array, fingers: Array, back: Array, depth: float, ahead: float) -> Array:
-    """The palm (9,) of a hand that has a point so far below and ahead of its palm's centre."""
-    pose = palm(point, fingers, back)
-    pose[:3] += depth * pose[6:9] - ahead * pose[3:6]
-    return pose
 
 
 def outwards(side: Side, fingers: Array) -> Array:
@@ -131,9 +124,8 @@ def circles(middle: Array, radius: tuple[float, float], turns: float, start: flo
 
     def curve(u: Array) -> Array:
         out = np.tile(middle, (len(u), 1))
-        s = u + 0.0
-        angle = start + 2 * np.pi * turns * s
-        size = radius[0] + (radius[1] - radius[0]) * s
+        angle = start + 2 * np.pi * turns * u
+        size = radius[0] + (radius[1] - radius[0]) * u
         out[:, 0] += size * np.cos(angle)
         out[:, 1] += size * np.sin(angle)
         return out

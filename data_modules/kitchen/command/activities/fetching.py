@@ -17,7 +17,7 @@ from data_modules.kitchen.command.activities.base import (
     take,
 )
 from data_modules.kitchen.command.plan import Plan, at_ease
-from data_modules.kitchen.world.furniture import COUNTER_Z, FRIDGE_SHELF_Z, FRIDGE_Y
+from data_modules.kitchen.world.furniture import COUNTER_Z, FRIDGE_EDGE_X, FRIDGE_SHELF_Z, FRIDGE_Y
 from data_modules.kitchen.world.names import Array
 from data_modules.kitchen.world.scene import Placed, Scene
 
@@ -30,6 +30,8 @@ SPOT = (0.46, 0.09)
 """Where it stands there: x, and y from the middle away from the leading hand, m."""
 INWARDS = 0.2
 """How far inwards the fingers point that hold something, rad."""
+SHELF_CLEAR = 0.26
+"""How far before an item fingers pass between the refrigerator's walls, m."""
 NEAR = 0.16
 """How close to its place an item must end, m."""
 
@@ -68,6 +70,7 @@ def _targets(out: float, scene: Scene) -> dict[str, tuple[float, float, float]]:
 
 def play(plan: Plan, world: Any) -> None:
     """Walk to where each item is, take it, carry it over, and set it down."""
+    y = 0.0
     for item, to in _targets(plan.out, world.scene).items():
         width, height = ITEMS[item]
         start = world.data.body(item).xpos.copy()
@@ -76,25 +79,20 @@ def play(plan: Plan, world: Any) -> None:
         from_pose, to_pose = (
             _beside(plan, grasp, np.array(place) + height * UP) for place in (start, to)
         )
-        _walk(plan, start)
-        take(
-            plan,
-            plan.lead,
-            from_pose,
-            grasp,
-            force,
-            0.26 if start[0] > 0.3 and start[1] < -0.5 else 0.12,
-        )
+        y = _walk(plan, y, start)
+        on_shelf = start[0] > FRIDGE_EDGE_X and start[1] < FRIDGE_Y[1]
+        clear = SHELF_CLEAR if on_shelf else 0.12
+        take(plan, plan.lead, from_pose, grasp, force, clear)
         plan.go(0.4, palms={plan.lead: moved(from_pose, z=0.05)})
         plan.go(0.5, palms={plan.lead: moved(from_pose, x=-0.2, z=0.06)})
         carry = _carried(plan)
         plan.go(0.6, carry={plan.lead: carry})
-        _walk(plan, np.array(to))
+        y = _walk(plan, y, np.array(to))
         put(plan, plan.lead, to_pose, grasp)
         plan.go(0.4, carry={plan.lead: at_ease(plan.lead)}, shapes={plan.lead: hands.RELAXED})
         if plan.chance(0.4):
             plan.pause()
-    _walk(plan, np.array([0.5, 0.0, 0.9]))
+    _walk(plan, y, np.array([0.5, 0.0, 0.9]))
     plan.withdraw()
 
 
@@ -110,21 +108,25 @@ def _carried(plan: Plan) -> Array:
     return palm((0.34, plan.out * plan.vary(0.14, 0.03), plan.vary(1.12, 0.03)), (1, 0, 0), back)
 
 
-def _walk(plan: Plan, to: Array) -> None:
-    """Step to where something at (3,) can be reached with the leading hand, turning to it."""
+def _walk(plan: Plan, now: float, to: Array) -> float:
+    """Step from a y to where something at (3,) can be reached with the leading hand, turning to it.
+
+    Returns:
+        The y where the person then stands.
+    """
     right = to[1] < -0.4
     y = float(to[1]) + plan.out * 0.02 if right else 0.0
     yaw = plan.vary(-0.12, 0.08) if right else plan.vary(0.0, 0.05)
-    now = plan.pelvis.segments[-1].curve(np.ones(1))[0] if plan.pelvis.segments else np.zeros(3)
-    if abs(now[1] - y) < 0.1:
+    if abs(now - y) < 0.1:
         plan.go(0.3, gaze=to)
-        return
+        return now
     # One faces where one walks: a turn, steps, and a turn back.
-    heading = 0.7 * np.sign(y - now[1])
+    heading = 0.7 * np.sign(y - now)
     x = -0.13 if right else 0.0
-    middle = (-0.16, 0.5 * (now[1] + y), float(heading))
+    middle = (-0.16, 0.5 * (now + y), float(heading))
     plan.go(0.8, pelvis=middle, gaze=to)
     plan.go(0.9, pelvis=(x, y, yaw), gaze=to)
+    return y
 
 
 def success(world: Any) -> bool:

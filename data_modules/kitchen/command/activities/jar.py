@@ -18,12 +18,11 @@ from data_modules.kitchen.command.activities.base import (
 )
 from data_modules.kitchen.command.plan import Plan
 from data_modules.kitchen.command.trajectory import minimum_jerk
+from data_modules.kitchen.world.grasp import OPEN_ANGLE
 from data_modules.kitchen.world.names import Array
 from data_modules.kitchen.world.scene import Placed, Scene
 
 LID_GRIP, JAR_GRIP = 26.0, 30.0
-OPEN = 1.2
-"""Angle beyond which a lid comes off, rad."""
 
 
 def lay(plan: Plan) -> Scene:
@@ -89,7 +88,7 @@ def _twist(
 
 def success(world: Any) -> bool:
     """Whether the lid was turned far enough to come off."""
-    return bool(world.data.joint("jar_lid").qpos[0] > OPEN)
+    return bool(world.data.joint("jar_lid").qpos[0] > OPEN_ANGLE)
 
 
 JAR = Activity("Open/close a jar of almond butter", lay, play, success)

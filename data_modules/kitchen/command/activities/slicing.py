@@ -98,23 +98,7 @@ def _cut(plan: Plan, over: Array, blade: Array, row: Array, press: float) -> Non
     times = int(plan.rng.integers(2, 5))
     plan.go(0.4 * times, follow={me: strokes(down, down, saw, times)})
     plan.go(0.3, palms={me: moved(down, *(0.02 * row))})
-    plan.go(
-        0.25,
-        palms={
-            me: moved(
-                over,
-                *(0.005 * row),
-            )
-            + _lift(0.04)
-        },
-        press={me: 0.0},
-    )
-
-
-def _lift(height: float) -> Array:
-    out = np.zeros(9)
-    out[2] = height
-    return out
+    plan.go(0.25, palms={me: moved(over, *(0.005 * row + 0.04 * UP))}, press={me: 0.0})
 
 
 def _sliced(food: str) -> Callable[[Any], bool]:

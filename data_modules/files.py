@@ -9,10 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well, removed otherwise.
-
-    For what libraries write; small text goes through `data_modules.store.write_text`.
-    """
+    """A temporary path beside `path`, renamed to it when the block ends well, removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = f"{os.getpid()}.{uuid.uuid4().hex[:8]}"
     temporary = path.with_name(f".{path.stem}.{mark}{path.suffix}")
@@ -23,3 +20,9 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text)
