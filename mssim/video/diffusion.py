@@ -139,6 +139,20 @@ class Diffusion:
         """D = c_skip x_n + c_out F, the estimate of x."""
         return _wide(level.c_skip) * noisy + _wide(level.c_out) * output
 
+    def trust(self, c_noise: Tensor) -> Tensor:
+        """How much of a guess W of the data goes into F at level c_noise: (B, P).
+
+        With data of unit variance about W, its mean given x_n is W + k (x_n - alpha W), where
+        k = alpha / (alpha^2 + sigma^2): W counts sigma^2 / (alpha^2 + sigma^2) in D.
+        """
+        if self.config.target == "edm":
+            level = self.level((4 * c_noise).exp())
+        elif self.config.target == "flow":
+            level = self.level(c_noise)
+        else:
+            level = self.level((c_noise * _STEPS).round())
+        return level.sigma**2 / (level.alpha**2 + level.sigma**2) / level.c_out
+
     def scheduler(self, sampler: SamplerConfig) -> Any:
         """A fresh diffusers scheduler with its timesteps set.
 

@@ -181,7 +181,7 @@ class VideoSimulator(nn.Module):
 
     def run(self, scaled: Tensor, level: Tensor, given: Given) -> Tensor:
         """F for c_in x_n (B, P, 3, S, S) at level c_noise (B, P)."""
-        out: Tensor = self.net(
+        drawn: tuple[Tensor, Tensor | None] = self.net(
             scaled,
             level,
             given.context,
@@ -191,7 +191,13 @@ class VideoSimulator(nn.Module):
             given.modulation,
             given.tokens,
         )
-        return out
+        out, guess = drawn
+        if guess is None:
+            return out
+        if self.diffusion.config.residual:
+            guess = (guess - self._last(given.context, given.batch)) / self.residual_scale
+        trust = rearrange(self.diffusion.trust(level), "b p -> b p 1 1 1")
+        return out + trust * guess
 
     def to_diffused(self, batch: Batch) -> Tensor:
         """What is diffused of the frames to predict: (B, P, 3, S, S)."""

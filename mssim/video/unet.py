@@ -24,6 +24,7 @@ from mssim.video.blocks import (
     level_embedding,
     norm,
 )
+from mssim.video.warp import Warp
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class UNetConfig:
         embedding: E.
         maps: Pictures that the embedding draws in every block, see `Place`.
         own_tokens: Cross-attention tokens made of a frame's own action.
+        warp: Guess frames by moving pixels of the context, see `Warp`.
         temporal: `full`, or `causal`: action t changes no frame before t.
         checkpoint: Recompute activations in the backward pass, to save memory.
     """
@@ -53,6 +55,7 @@ class UNetConfig:
     embedding: int = 512
     maps: int = 8
     own_tokens: int = 4
+    warp: bool = False
     temporal: Literal["full", "causal"] = "full"
     checkpoint: bool = False
 
@@ -132,6 +135,7 @@ class SpaceTimeUNet(nn.Module):
         self.norm = norm(sizes[0])
         self.head = nn.Conv2d(sizes[0], 3 * patch**2, 3, padding=1)
         nn.init.normal_(self.head.weight, std=1e-3)
+        self.warp = Warp(sizes[0], context, patch) if config.warp else None
 
     def forward(
         self,
@@ -143,8 +147,8 @@ class SpaceTimeUNet(nn.Module):
         interval: Tensor,
         modulation: Tensor,
         tokens: Tensor,
-    ) -> Tensor:
-        """F, float32 (B, P, 3, S, S).
+    ) -> tuple[Tensor, Tensor | None]:
+        """F, float32 (B, P, 3, S, S), and of the same shape what the warp guesses, if there is one.
 
         Args:
             noisy: c_in x_n, (B, P, 3, S, S).
@@ -166,10 +170,11 @@ class SpaceTimeUNet(nn.Module):
         embedding = rearrange(embedding, "b p e -> (b p) e")
         tokens = rearrange(tokens, "b p n e -> (b p) n e")
         x = self._walk(self.stem(x), embedding, tokens, target_mask)
-        x = self.head(F.silu(self.norm(x)))
+        x = F.silu(self.norm(x))
         q = self.config.patch
-        frames: Tensor = rearrange(x, "(b p) (c i j) y x -> b p c (y i) (x j)", b=b, i=q, j=q)
-        return frames.float()
+        frames = rearrange(self.head(x), "(b p) (c i j) y x -> b p c (y i) (x j)", b=b, i=q, j=q)
+        guess = None if self.warp is None else self.warp(x, context, context_mask)
+        return frames.float(), guess
 
     def _walk(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         kept = [x]

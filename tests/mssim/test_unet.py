@@ -38,7 +38,7 @@ def make_net(config: UNetConfig = UNET, h: int = 4, frames: int = 8) -> SpaceTim
 @pytest.mark.parametrize("temporal", ["full", "causal"])
 def test_frames_keep_their_shape(patch: int, px: int, temporal: str) -> None:
     config = replace(UNET, patch=patch, temporal=temporal)  # type: ignore[arg-type]
-    out = make_net(config)(*inputs(px=px))
+    out = make_net(config)(*inputs(px=px))[0]
     assert out.shape == (2, 8, 3, px, px)
     assert out.dtype == torch.float32 and out.isfinite().all()
 
@@ -75,7 +75,7 @@ def test_the_answer_does_not_depend_on_company() -> None:
     """A window's output is its own: no statistics over the batch."""
     net, together = make_net(), inputs(b=3)
     alone = [v[1:2] for v in together]
-    torch.testing.assert_close(net(*together)[1:2], net(*alone), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(net(*together)[0][1:2], net(*alone)[0], atol=1e-6, rtol=1e-5)
 
 
 def test_masked_context_frames_are_not_seen() -> None:
@@ -83,9 +83,9 @@ def test_masked_context_frames_are_not_seen() -> None:
     one[3][:, 1] = False
     two = [v.clone() for v in one]
     two[2][:, 1] = 7.0
-    assert torch.equal(net(*one), net(*two))
+    assert torch.equal(net(*one)[0], net(*two)[0])
     one[3][:, 1] = True
-    assert not torch.equal(net(*one), net(*two))
+    assert not torch.equal(net(*one)[0], net(*two)[0])
 
 
 def test_masked_frames_are_not_seen_by_the_others() -> None:
@@ -93,7 +93,7 @@ def test_masked_frames_are_not_seen_by_the_others() -> None:
     one[4][:, 5:] = False
     two = [v.clone() for v in one]
     two[0][:, 5:] += 3.0
-    a, b = net(*one), net(*two)
+    a, b = net(*one)[0], net(*two)[0]
     assert torch.equal(a[:, :5], b[:, :5])
     assert (a[:, 5:] != b[:, 5:]).any()
 
@@ -102,7 +102,7 @@ def test_level_and_interval_reach_every_frame() -> None:
     net, one = make_net(), inputs()
     for position, value in ((1, one[1] + 0.5), (5, one[5] * 2)):
         two = [*one[:position], value, *one[position + 1 :]]
-        change = (net(*one) - net(*two)).abs().amax(dim=(0, 2, 3, 4))
+        change = (net(*one)[0] - net(*two)[0]).abs().amax(dim=(0, 2, 3, 4))
         assert (change > 1e-6).all()
 
 
