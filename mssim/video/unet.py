@@ -135,7 +135,7 @@ class SpaceTimeUNet(nn.Module):
         self.norm = norm(sizes[0])
         self.head = nn.Conv2d(sizes[0], 3 * patch**2, 3, padding=1)
         nn.init.normal_(self.head.weight, std=1e-3)
-        self.warp = Warp(sizes[0], context, patch) if config.warp else None
+        self.warp = Warp(sizes[::-1], context, e) if config.warp else None
 
     def forward(
         self,
@@ -169,15 +169,18 @@ class SpaceTimeUNet(nn.Module):
         embedding = embedding + self.when.weight[:p] + pace + modulation
         embedding = rearrange(embedding, "b p e -> (b p) e")
         tokens = rearrange(tokens, "b p n e -> (b p) n e")
-        x = self._walk(self.stem(x), embedding, tokens, target_mask)
-        x = F.silu(self.norm(x))
+        levels = self._walk(self.stem(x), embedding, tokens, target_mask)
+        x = F.silu(self.norm(levels[-1]))
         q = self.config.patch
         frames = rearrange(self.head(x), "(b p) (c i j) y x -> b p c (y i) (x j)", b=b, i=q, j=q)
-        guess = None if self.warp is None else self.warp(x, context, context_mask)
+        guess = None
+        if self.warp is not None:
+            guess = self.warp(levels, embedding, context, context_mask)
         return frames.float(), guess
 
-    def _walk(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        kept = [x]
+    def _walk(self, x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor) -> list[Tensor]:
+        """What each level ends with on the way up, the coarsest first."""
+        levels, kept = [], [x]
         for layer in self.down:
             x = layer(x, embedding, tokens, mask) if isinstance(layer, Stage) else layer(x)
             kept.append(x)
@@ -187,9 +190,10 @@ class SpaceTimeUNet(nn.Module):
             if isinstance(layer, Stage):
                 x = layer(torch.cat([x, kept.pop()], dim=1), embedding, tokens, mask)
             else:
+                levels.append(x)
                 # Sub-pixel: convolving before the picture grows is a third of the work.
                 x = F.pixel_shuffle(layer(x), 2).contiguous(memory_format=torch.channels_last)
-        return x
+        return [*levels, x]
 
     def _inputs(self, noisy: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
         p, q = noisy.shape[1], self.config.patch

@@ -8,53 +8,64 @@ Letters: B batch, H context, P predicted frames, C channels, S pixels a side.
 """
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mssim.video.blocks import norm, position_basis
+
 _REACH = 0.25  # of half a picture: how far an output of 1 moves a pixel
 _LAST = 3.0  # log odds by which the last context frame is believed before anything is learned
+_WAVES = 4  # of the cosines that a flow of the whole picture is made of
 
 
 class Warp(nn.Module):
     """For each pixel to predict: where to look in each context frame, and which one to believe.
 
+    Both are sums from coarse to fine: a few cosines over the picture that the action sets alone,
+    as a turning head moves everything at once, then what each level of the network adds.
+
     Args:
-        channels: C of the features it reads.
+        channels: C of each level of features that it reads.
         context: H.
-        patch: Pixels a side that one place of the features stands for.
+        width: E.
     """
 
-    def __init__(self, channels: int, context: int, patch: int) -> None:
+    def __init__(self, channels: list[int], context: int, width: int) -> None:
         super().__init__()
-        self.context, self.patch = context, patch
-        self.head = nn.Conv2d(channels, 3 * context * patch**2, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=1e-3)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.context = context
+        self.whole = nn.Linear(width, 3 * context * _WAVES**2)
+        self.norms = nn.ModuleList(norm(c) for c in channels)
+        self.heads = nn.ModuleList(nn.Conv2d(c, 3 * context, 3, padding=1) for c in channels)
+        for layer in (self.whole, *self.heads):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
 
-    def forward(self, features: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Features (B P, C, s, s) and context (B, H, 3, S, S), mask bool (B, H): (B, P, 3, S, S).
+    def forward(
+        self, features: list[Tensor], embedding: Tensor, context: Tensor, mask: Tensor
+    ) -> Tensor:
+        """The guess (B, P, 3, S, S); zeros where a window has no context frame at all.
 
-        Zeros where a window has no context frame at all.
+        Args:
+            features: Of each level, (B P, C, s, s).
+            embedding: (B P, E).
+            context: (B, H, 3, S, S).
+            mask: bool (B, H).
         """
-        b, q = context.shape[0], self.patch
-        drawn = rearrange(
-            self.head(features).float(),
-            "(b p) (k h i j) y x -> k b p h (y i) (x j)",
-            b=b,
-            k=3,
-            i=q,
-            j=q,
-        )
-        flow, odds = drawn[:2], drawn[2]
-        odds = odds + _LAST * F.one_hot(
-            torch.tensor(self.context - 1, device=odds.device), self.context
-        ).view(1, 1, -1, 1, 1)
+        b, size = context.shape[0], context.shape[-1]
+        basis = position_basis(size, _WAVES, context.device)
+        drawn = rearrange(self.whole(F.silu(embedding)).float(), "n (k w) -> n k w", w=len(basis))
+        total = einsum(drawn, basis, "n k w, w y x -> n k y x")
+        for prepare, head, level in zip(self.norms, self.heads, features, strict=True):
+            added = head(F.silu(prepare(level))).float()
+            total = total + F.interpolate(added, size, mode="bilinear")
+        total = rearrange(total, "(b p) (k h) y x -> k b p h y x", b=b, k=3)
+        flow, odds = total[:2], total[2]
+        odds = torch.cat([odds[:, :, :-1], odds[:, :, -1:] + _LAST], dim=2)
         real = rearrange(mask, "b h -> b 1 h 1 1")
         share = odds.masked_fill(~real, -1e4).softmax(dim=2) * real
         moved = look(context.float(), _REACH * flow)
-        guess: Tensor = (moved * rearrange(share, "b p h y x -> b p h 1 y x")).sum(dim=2)
-        return guess
+        return einsum(moved, share, "b p h c y x, b p h y x -> b p c y x")
 
 
 def look(pictures: Tensor, flow: Tensor) -> Tensor:

@@ -60,19 +60,43 @@ def test_every_frame_and_context_has_its_own_flow() -> None:
         torch.testing.assert_close(together[b, p, h], alone[0, 0, 0])
 
 
-def test_untrained_it_believes_the_last_frame_and_never_a_missing_one() -> None:
+def make_warp(context: int) -> Warp:
     torch.manual_seed(0)
-    warp, context = Warp(8, 3, 2), picture()
+    return Warp([16, 8], context, 12)
+
+
+def features(b: int = 2, p: int = 4) -> tuple[list[Tensor], Tensor]:
+    """Two levels and an embedding, as the network has them."""
+    g = torch.Generator().manual_seed(2)
+    levels = [torch.randn(b * p, c, s, s, generator=g) for c, s in ((16, 2), (8, 4))]
+    return levels, torch.randn(b * p, 12, generator=g)
+
+
+def test_untrained_it_believes_the_last_frame_and_never_a_missing_one() -> None:
+    warp, context = make_warp(3), picture()
+    for layer in (warp.whole, *warp.heads):
+        torch.nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
     mask = torch.ones(2, 3, dtype=torch.bool)
     mask[1, 2] = False
-    features = torch.zeros(2 * 4, 8, 4, 4)
-    guess = warp(features, context, mask)
+    guess = warp(*features(), context, mask)
     assert guess.shape == (2, 4, 3, 8, 8)
     share = torch.tensor([1.0, 1.0, 20.0855]) / 22.0855
     expected = torch.einsum("h,hcyx->cyx", share, context[0])
     torch.testing.assert_close(guess[0, 0], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(guess[1, 2], context[1, :2].mean(0), atol=1e-4, rtol=0)
-    assert not warp(features, context, torch.zeros_like(mask)).any()
+    assert not warp(*features(), context, torch.zeros_like(mask)).any()
+
+
+def test_what_the_action_sets_moves_the_whole_picture() -> None:
+    """The first cosine is constant: its coefficient alone moves every pixel the same way."""
+    warp, context = make_warp(1), picture(h=1)
+    for layer in (warp.whole, *warp.heads):
+        torch.nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+    with torch.no_grad():
+        warp.whole.bias[0] = 4 * PIXEL  # outputs move by a quarter of half a picture
+    guess = warp(*features(), context, torch.ones(2, 1, dtype=torch.bool))
+    expected = context[:, :, :, :, 1:].expand(2, 4, 3, 8, 7)
+    torch.testing.assert_close(guess[..., :-1], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("target", get_args(Target))
@@ -101,5 +125,6 @@ def test_a_simulator_learns_where_to_look(residual: bool) -> None:
     batch = make_batch()
     simulator.loss(batch, LossWeights(), 0, 0).total.backward()
     assert simulator.net.warp is not None
-    grad = simulator.net.warp.head.weight.grad
-    assert grad is not None and (grad.flatten(1).norm(dim=1) > 0).all()
+    for layer in (simulator.net.warp.whole, *simulator.net.warp.heads):
+        grad = layer.weight.grad
+        assert isinstance(grad, Tensor) and (grad.flatten(1).norm(dim=1) > 0).all()
