@@ -11,7 +11,7 @@ MINUTES ?= 8
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format quickstart kitchen g1 gpu bench bench-data bench-kitchen publish clean
+.PHONY: help setup test test-fast check format demo quickstart kitchen g1 gpu release bench bench-data bench-kitchen publish clean
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,11 @@ g1: setup ## train on G1=FOLDER for about half an hour on 2 cores, then test and
 	$(BIN)/mssim test --config $(RUN)/config.yaml
 	$(BIN)/mssim predict --config $(RUN)/config.yaml
 
+demo: setup ## no training: a new person's two minutes, scored and rolled out by the released simulator (about 2 minutes)
+	$(BIN)/mssim record --out runs/demo/recordings --subjects S05 --minutes 2 --size 32 --seed 1
+	$(BIN)/mssim test --config mssim/pretrained/kitchen-32/config.yaml
+	$(BIN)/mssim predict --config mssim/pretrained/kitchen-32/config.yaml
+
 quickstart: setup ## record a small kitchen, train on it, score and roll out, in runs/quickstart (about 11 minutes)
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S00,S01,S02,S03 --minutes 4 --size 32
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S04,S05 --minutes 2 --size 32
@@ -67,6 +72,9 @@ kitchen: setup ## record the whole kitchen, train for about half an hour on 2 co
 
 gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at once; state in runs/gpu/state
 	$(BIN)/python -m lightning_app.gpu --minutes $(MINUTES) --jobs $(JOBS) --g1 $(G1)
+
+release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32
+	$(BIN)/python -m lightning_app.release --run runs/kitchen --out mssim/pretrained/kitchen-32
 
 publish: ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
 	mkdir -p configs/published/$(notdir $(RUN))

@@ -144,7 +144,11 @@ class DataModule(pl.LightningDataModule):
         """Mean and std by sense, each float32 (sources, *shape), from the training split only.
 
         No element's std is below a tenth of its sense's; it is 1 where the source lacks the sense.
+
+        Raises:
+            UserError: A source has nothing to train on.
         """
+        self._check_trains()
         found = [
             statistics(self._data.stores[name], self._data.ids[name]["train"], self.senses)
             for name in self.sources
@@ -158,6 +162,7 @@ class DataModule(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> TrainLoader:
+        self._check_trains()
         windows = self.datasets["train"]
         rank, world = self._place()
         plan = TrainPlan(
@@ -209,6 +214,13 @@ class DataModule(pl.LightningDataModule):
         config = self.sources[name]
         listed = catalogue(name, config.source, self.clock, self.store)
         return resolve(name, config.split, listed.entries, listed.splits, self.limit)
+
+    def _check_trains(self) -> None:
+        for name, splits in self._data.ids.items():
+            if not splits["train"]:
+                raise UserError(
+                    f"sources.{name}.split.train is empty; name the recordings to train on"
+                )
 
     @cached_property
     def _data(self) -> "_Data":

@@ -22,7 +22,7 @@ class Split:
     Args:
         by: What the lists name: `recording` ids or ranges such as `0:63` in the source's order,
             `subject` names, or the splits that the `dataset` itself declares.
-        train: What trains.
+        train: What trains; may be empty where trained weights are scored.
         val: What validates; may be empty.
         test: What tests; may be empty.
     """
@@ -73,7 +73,7 @@ def resolve(
         limit: Only the first so many recordings of each split.
 
     Raises:
-        UserError: An item selects nothing, nothing trains, or a recording is in two splits.
+        UserError: An item selects nothing, or a recording is in two splits.
     """
     chosen: dict[str, list[str]] = {}
     for part in NAMES:
@@ -84,8 +84,6 @@ def resolve(
                 raise UserError(_nothing(name, part, item, split.by, entries, declared))
             ids |= found
         chosen[part] = [e.id for e in entries if e.id in ids]
-    if not chosen["train"]:
-        raise UserError(f"sources.{name}.split.train is empty; name the recordings to train on")
     for i, first in enumerate(NAMES):
         for second in NAMES[i + 1 :]:
             both = [x for x in chosen[first] if x in set(chosen[second])]

@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from safetensors import safe_open
 from torch import Tensor
 
 from mssim.errors import UserError
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+RELEASED = ".safetensors"
+"""Ending of a file that holds weights alone."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -48,6 +52,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As the base class; released weights, too."""
+        if Path(path).suffix == RELEASED:
+            return _released(Path(path))
+        return super().load_checkpoint(path, *args, **kwargs)
 
 
 def folder_of(config: Path | None, run: Path) -> Path:
@@ -88,6 +98,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path}: no checkpoint there; train first with `mssim fit`")
     try:
+        if path.suffix == RELEASED:
+            return _released(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         content["state_dict"], content["global_step"]
     except Exception as error:
@@ -97,6 +109,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "or remove it"
         ) from None
     return dict(content)
+
+
+def _released(path: Path) -> dict[str, Any]:
+    """Released weights as a checkpoint that can be scored; no training goes on from it."""
+    with safe_open(path, "pt") as file:
+        weights = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
+        step = int((file.metadata() or {}).get("global_step", 0))
+    return {
+        "state_dict": weights,
+        "global_step": step,
+        "epoch": 0,
+        "pytorch-lightning_version": lightning.__version__,
+    }
 
 
 def check_fit(path: Path, saved: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:

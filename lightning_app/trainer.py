@@ -23,6 +23,7 @@ from lightning_app.callbacks.keep import Best, Last, is_trial
 from lightning_app.callbacks.report import Report
 from lightning_app.checkpoint import (
     LAST,
+    RELEASED,
     AtomicCheckpointIO,
     check_fit,
     chosen,
@@ -99,6 +100,11 @@ class MssimCLI(LightningCLI):
         decide, by `--ckpt_path best`.
         """
         path, last = self._named(), self._run_folder() / "checkpoints" / LAST
+        if path is not None and path.suffix == RELEASED:
+            raise UserError(
+                f"{path}: weights alone, from which no training goes on; start a run of its own "
+                f"with --ckpt_path null --model.init {path}"
+            )
         if path is None and last.exists() and not is_trial(self.trainer):
             self._check_same_model()
             path = last
@@ -122,7 +128,11 @@ class MssimCLI(LightningCLI):
         name = self.config[self.subcommand].get("ckpt_path")
         if name in ("best", "last"):
             return self._run_folder() / "checkpoints" / f"{name}.ckpt"
-        return None if name is None else Path(name)
+        if name is None or Path(name).exists():
+            return None if name is None else Path(name)
+        # A released config names the weights that lie beside it.
+        beside = [Path(str(f)).parent / name for f in self.config[self.subcommand].config or []]
+        return next((p for p in beside if p.exists()), Path(name))
 
     def _take(self, path: Path) -> None:
         """Start from this checkpoint, if it can be read and fits."""
@@ -171,7 +181,15 @@ class MssimCLI(LightningCLI):
 def _model_of(text: str) -> dict[str, Any]:
     """What the weights depend on, of a config."""
     model = yaml.safe_load(text)["model"]
-    free = ("optimizer", "lr_scheduler", "sampler", "weights", "init_encoder", "perception")
+    free = (
+        "optimizer",
+        "lr_scheduler",
+        "sampler",
+        "weights",
+        "init",
+        "init_encoder",
+        "perception",
+    )
     arguments = {k: v for k, v in model.get("init_args", {}).items() if k not in free}
     return {"class_path": model["class_path"].rsplit(".", 1)[-1], **arguments}
 

@@ -45,6 +45,8 @@ class Simulator(MssimModule):
         sampler: How frames are drawn, the same for all rows of a table.
         weights: Of the loss.
         drop_condition: Share of training windows that see the null condition.
+        init: Checkpoint of a `Simulator` run, or released weights, to start from, statistics of
+            the senses included.
         init_encoder: Checkpoint of an `ActionEncoder` run to start from: its encoder and tower.
         perception: Weights of LPIPS and FVD.
         optimizer: See `MssimModule`.
@@ -69,6 +71,7 @@ class Simulator(MssimModule):
         sampler: SamplerConfig = SamplerConfig(),  # noqa: B008 - frozen
         weights: LossWeights = LossWeights(),  # noqa: B008 - frozen
         drop_condition: float = 0.1,
+        init: Path | None = None,
         init_encoder: Path | None = None,
         perception: PerceptionConfig = PerceptionConfig(),  # noqa: B008 - frozen
         optimizer: OptimizerCallable = adam,
@@ -77,7 +80,8 @@ class Simulator(MssimModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, seed)
         self.sampler, self.weights = sampler, weights
-        self.init_encoder, self.perception, self.predict = init_encoder, perception, predict
+        self.init, self.init_encoder = init, init_encoder
+        self.perception, self.predict = perception, predict
         self.simulator = build_simulator(
             senses.used(use_senses),
             len(sources),
@@ -173,6 +177,9 @@ class Simulator(MssimModule):
 
     def _begin(self) -> None:
         """What a fresh run takes from its data; one that goes on has it in its checkpoint."""
+        if self.init is not None:
+            self._load(self.init)
+            return
         if self.init_encoder is not None:
             self._load_encoder(self.init_encoder)
         self.simulator.encoder.normalizer.set_statistics(self.data.statistics())
@@ -194,6 +201,14 @@ class Simulator(MssimModule):
             real = simulator.to_diffused(batch)[batch.target_mask]
             squares, count = squares + real.double().square().sum().item(), count + real.numel()
         return max(math.sqrt(squares / max(count, 1)), 1e-3)
+
+    def _load(self, path: Path) -> None:
+        saved = load_checkpoint(path)["state_dict"]
+        try:
+            check_fit(path, saved, self.state_dict())
+        except UserError as error:
+            raise UserError(f"model.init: {error}") from None
+        self.load_state_dict(saved)
 
     def _load_encoder(self, path: Path) -> None:
         parts = ("encoder.", "tower.")

@@ -1,0 +1,101 @@
+"""Released weights: small, whole, and the same simulator as the run they come from."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.tiny import checkpoint
+from safetensors.torch import load_file
+
+from lightning_app import release as released
+from lightning_app.checkpoint import load_checkpoint
+from lightning_app.cli import main
+from lightning_app.release import release
+from mssim.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def out(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("released") / "toy"
+    release(trained, folder)
+    return folder
+
+
+def flags(toy: Path, run: Path) -> list[str]:
+    """Where the data are and results go: what a released config leaves to its user."""
+    source = "--data.sources.toy.source.init_args.path"
+    return [source, str(toy), "--data.store", str(toy.parent / "store"), "--run", str(run)]
+
+
+def test_averages_are_halved_and_statistics_are_not(out: Path, trained: Path) -> None:
+    there, best = load_file(out / "model.safetensors"), checkpoint(trained, "best")
+    assert there.keys() == best["state_dict"].keys()
+    for name, value in best["state_dict"].items():
+        if name in best["raw_state"]:
+            assert there[name].dtype == torch.bfloat16
+            torch.testing.assert_close(there[name].float(), value, atol=1e-6, rtol=2**-8)
+        else:
+            assert torch.equal(there[name], value), name
+    assert load_checkpoint(out / "model.safetensors")["global_step"] == best["global_step"]
+
+
+def test_it_scores_as_the_run_did_without_any_training_data(
+    out: Path, trained: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the weights are found beside the config, wherever one is
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["data"]["sources"]["toy"]["split"]["train"] == []
+    main(["test", "--config", str(out / "config.yaml"), *flags(toy, tmp_path / "run")])
+    before, after = (
+        {r["row"]: r["psnr"] for r in json.loads((folder / "metrics.json").read_text())}
+        for folder in (trained, tmp_path / "run")
+    )
+    assert after["copy-last-frame"] == before["copy-last-frame"]
+    assert after == pytest.approx(before, abs=0.2)
+    main(["predict", "--config", str(out / "config.yaml"), *flags(toy, tmp_path / "run")])
+    assert (tmp_path / "run" / "index.html").exists()
+
+
+def test_training_starts_from_it_but_does_not_go_on(
+    out: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = out / "model.safetensors"
+    words = ["fit", "--config", str(out / "config.yaml"), *flags(toy, tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main(words)
+    told = capsys.readouterr().err
+    assert f"start a run of its own with --ckpt_path null --model.init {weights}" in told
+    words += ["--ckpt_path", "null", "--model.init", str(weights)]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "split.train is empty; name the recordings" in capsys.readouterr().err
+    split = "--data.sources.toy.split"
+    words += [f"{split}.train", '["0:4"]', f"{split}.val", '["4:6"]']
+    # At a learning rate of zero it stays what it was.
+    main([*words, "--model.optimizer.lr", "0", "--trainer.max_steps", "2"])
+    begun, there = checkpoint(tmp_path / "run")["state_dict"], load_file(weights)
+    assert begun.keys() == there.keys()
+    for name, value in there.items():
+        torch.testing.assert_close(begun[name], value.float(), atol=1e-6, rtol=1e-6)
+
+
+def test_cut_short_it_says_so(
+    out: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = (out / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    (tmp_path / "config.yaml").write_text((out / "config.yaml").read_text())
+    with pytest.raises(SystemExit):
+        main(["test", "--config", str(tmp_path / "config.yaml"), *flags(toy, tmp_path / "run")])
+    assert "model.safetensors: not a readable checkpoint" in capsys.readouterr().err
+
+
+def test_too_large_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(released, "LARGEST", 1000)
+    with pytest.raises(UserError, match="release a smaller network"):
+        release(trained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
