@@ -81,6 +81,25 @@ class Batch:
         out = self._map(lambda t: t[index])
         return replace(out, text=[self.text[i] for i in index.tolist()])
 
+    def first(self, frames: int) -> "Batch":
+        """The same windows, at most so many frames to predict."""
+        p = min(frames, self.target_mask.shape[1])
+        t = self.context + p
+        return replace(
+            self,
+            frames={k: v[:, :t] for k, v in self.frames.items()},
+            senses={k: v[:, :t] for k, v in self.senses.items()},
+            presence=self.presence[:, :t],
+            target_mask=self.target_mask[:, :p],
+        )
+
+    def without(self, sense: str) -> "Batch":
+        """The same windows with a sense gone from every step."""
+        presence = self.presence.clone()
+        presence[:, :, list(self.senses).index(sense)] = False
+        gone = torch.zeros_like(self.senses[sense])
+        return replace(self, senses={**self.senses, sense: gone}, presence=presence)
+
     def _map(self, fn: Any) -> "Batch":
         changed: dict[str, Any] = {}
         for f in fields(self):

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 from einops import rearrange
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from lightning_app.callbacks.keep import is_trial
 from lightning_app.modules.simulator import Simulator
+from lightning_app.report.attribution import write_attribution
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
 from lightning_app.report.scores import write_scores
 from lightning_app.report.table import build_table, write_table
 from lightning_app.report.video import film_strip, side_by_side, write_gif, write_mp4, write_png
 from lightning_app.scoring import device_name
+from mssim.attribution import contributions
 from mssim.batch import Batch
 
 
@@ -26,7 +29,7 @@ class Report(Callback):
     """Metric table, drift plot, rollout videos and `index.html`.
 
     Args:
-        gifs: How many rollouts are also written as GIF and film strip.
+        gifs: How many rollouts are also written as GIF and film strip, with what each sense adds.
     """
 
     def __init__(self, gifs: int = 1) -> None:
@@ -66,6 +69,8 @@ class Report(Callback):
             name = unit.replace("/", "_").replace("#", "-")
             moving = trainer.is_global_zero and batch_idx * batch.size + row < self.gifs
             _write_rollout(folder / name, batch, row, outputs[row], moving)
+            if moving:
+                _write_attribution(folder / f"{name}-senses.png", pl_module, batch, row)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(pl_module, Simulator) or is_trial(trainer):
@@ -93,6 +98,14 @@ def _write_rollout(stem: Path, batch: Batch, row: int, predicted: Tensor, moving
     if moving:
         write_gif(stem.with_name(stem.name + ".gif"), side_by_side(true, shown, h, traces), fps)
         write_png(stem.with_name(stem.name + ".png"), film_strip(true, shown, h))
+
+
+def _write_attribution(path: Path, module: Simulator, batch: Batch, row: int) -> None:
+    """What each sense contributes to the first frames of a rollout."""
+    index = torch.tensor([row], device=batch.presence.device)
+    window = batch.rows(index).first(module.predict)
+    change = contributions(module.simulator, window, module.sampler, module.seed)
+    write_attribution(path, list(batch.senses), change[:, 0].double().cpu().numpy())
 
 
 def _pictures(frames: Tensor) -> NDArray[np.uint8]:

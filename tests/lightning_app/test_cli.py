@@ -185,8 +185,10 @@ def test_the_run_s_folder_holds_everything(trained: Path) -> None:
     assert any(p.name.startswith("events") for p in (trained / "logs").iterdir())
     kinds = [p.suffix for p in (trained / "rollouts").iterdir()]
     assert kinds.count(".mp4") == 2 and kinds.count(".gif") == 1
+    assert kinds.count(".png") == 2  # a film strip, and what each sense adds
     page = (trained / "index.html").read_text()
     assert "rollouts/toy_episode_000006-0.mp4" in page and "drift.png" in page
+    assert "rollouts/toy_episode_000006-0-senses.png" in page
     video = next((trained / "rollouts").glob("*.mp4"))
     with av.open(str(video)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 4 + 12
