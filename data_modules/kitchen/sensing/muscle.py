@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from data_modules.kitchen.sensing.clocks import tick_of
 from data_modules.kitchen.world.names import (
     FINGER_JOINTS,
     FINGERS,
@@ -105,7 +106,7 @@ class Muscles:
         pace = 1.0 - np.exp(-_TICK / _LAG)
         start = (1.0 - pace) * drives[:1]
         smooth, _ = lfilter([pace], [1.0, pace - 1.0], drives, axis=0, zi=start)
-        held = np.maximum(np.searchsorted(ticks, taken, side="right") - 1, 0)
+        held = tick_of(ticks, taken)
         loud = np.hypot(_REST, _LOUD * (smooth @ self.mixing[arm].T))[held]
         values = np.rint(loud * _noise(self._rngs[arm], len(taken)))
         return np.asarray(np.clip(values, LOW, HIGH), np.int32)
