@@ -45,6 +45,8 @@ def record(
     size: int = SIZE,
     seed: int = 0,
     jobs: int | None = None,
+    activities: str | None = None,
+    recolour: str | None = None,
 ) -> None:
     """Record the simulated kitchen as ActionSense, with the truth beside it.
 
@@ -59,11 +61,13 @@ def record(
         size: Pixels a side.
         seed: Same seed, same files.
         jobs: Processes that record at once; one for each core by default.
+        activities: What is done, with commas, such as `slice a cucumber,pour`; all by default.
+        recolour: Materials of another colour, with commas, such as `cucumber=#c83020`.
     """
     from data_modules.kitchen.recorder.kitchen import record_kitchen
 
     listed = None if subjects is None else [s.strip() for s in subjects.split(",")]
-    plans = record_kitchen(out, listed, minutes, fps, size, seed, jobs)
+    plans = record_kitchen(out, listed, minutes, fps, size, seed, jobs, activities, recolour)
     print(f"{out}: {len(plans)} recordings")
 
 

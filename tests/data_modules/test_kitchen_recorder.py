@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -73,6 +74,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def decoded(video: bytes) -> list[NDArray[np.uint8]]:
     with av.open(io.BytesIO(video)) as container:
         return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+
+
+def test_another_colour_changes_what_is_seen_and_nothing_else(made: Made) -> None:
+    """The domain shift of the paper's section 7.8.8: the same food in a colour never seen."""
+    colours = (("cucumber", (0.8, 0.2, 0.1)), ("counter", (0.8, 0.2, 0.1)))
+    shifted = capture(dataclasses.replace(PLAN, recolour=colours), lambda _: None)
+    assert shifted.log == made.captured.log and shifted.truth == made.captured.truth
+    before, after = (np.stack(decoded(c.video)).astype(float) for c in (made.captured, shifted))
+    change = (after - before).mean(axis=(0, 1, 2))
+    assert change[0] > 3 and change[1] < 0 and change[2] < 0
+
+
+def test_only_the_activities_asked_for_are_done() -> None:
+    plan = dataclasses.replace(PLAN, activities=("Slice bread",), least=2)
+    performed = list(itertools.islice(plan.instances(plan.activities), 3))
+    assert {i.label for i in performed} == {"Slice bread"} and len({i.seed for i in performed}) == 3
 
 
 def test_same_seed_same_bytes(made: Made) -> None:

@@ -15,7 +15,13 @@ import pytest
 from helpers import slow_capture
 
 from data_modules.kitchen.command.activities import ACTIVITIES
-from data_modules.kitchen.recorder.plan import HELD_OUT, RecordingPlan, plan_recordings
+from data_modules.kitchen.recorder.plan import (
+    HELD_OUT,
+    RecordingPlan,
+    parse_activities,
+    parse_recolour,
+    plan_recordings,
+)
 from data_modules.kitchen.recorder.record import open_set, record_set, recorded
 from mssim.errors import UserError
 
@@ -25,7 +31,7 @@ SHAPE = {"fps": 10.0, "size": 16, "seed": 0}
 
 
 def plans(**minutes: float | None) -> list[RecordingPlan]:
-    return plan_recordings(minutes, len(LABELS), fps=10.0, size=16, seed=0)
+    return plan_recordings(minutes, LABELS, fps=10.0, size=16, seed=0)
 
 
 def run(out: Path, jobs: int = 1, pause: float = 0, **options: object) -> subprocess.Popen[str]:
@@ -47,7 +53,7 @@ def test_the_default_trains_an_hour_and_holds_out_every_activity_often(
     training = plans(S00=None, S01=None, S02=None, S03=None, S04=None)
     assert sum(p.seconds for p in training) >= 3600
     assert all(120 <= p.seconds <= 240 for p in training)
-    held = plan_recordings({"S05": None}, len(labels), fps=10.0, size=16, seed=0)
+    held = plan_recordings({"S05": None}, labels, fps=10.0, size=16, seed=0)
     assert {p.subject for p in held} == {HELD_OUT}
     performed = [i.label for p in held for i in islice(p.instances(labels), p.least)]
     assert len(performed) >= 24 and min(Counter(performed).values()) >= 3
@@ -65,8 +71,30 @@ def test_a_plan_is_a_pure_function_and_every_recording_another_balanced_sequence
         for deck in (sequence[:7], sequence[7:14]):
             assert {i.label for i in deck} == set(LABELS)
     assert len({i.seed for s in sequences for i in s}) == 60
-    reseeded = plan_recordings({"S00": 3.0}, 7, fps=10.0, size=16, seed=1)[0]
+    reseeded = plan_recordings({"S00": 3.0}, LABELS, fps=10.0, size=16, seed=1)[0]
     assert list(islice(reseeded.instances(LABELS), 7)) != sequences[0][:7]
+
+
+def test_activities_are_chosen_by_their_beginnings() -> None:
+    known = tuple(ACTIVITIES)
+    assert parse_activities(None, known) == known
+    said = parse_activities("POUR, slice a cucumber", known)
+    assert said == ("Slice a cucumber", "Pour water from a pitcher into a glass")
+    for wrong, why in (("Slice", "begins several"), ("juggle", "is none of"), ("", "is none of")):
+        with pytest.raises(UserError, match=f"activities: '{wrong}' {why}"):
+            parse_activities(wrong, known)
+
+
+def test_colours_are_read_as_the_web_writes_them() -> None:
+    known = ("bread", "cucumber")
+    assert parse_recolour(None, known) == ()
+    said = parse_recolour("cucumber=#ff0033, bread=000000", known)
+    assert said == (("bread", (0.0, 0.0, 0.0)), ("cucumber", (1.0, 0.0, 0.2)))
+    for wrong in ("cucumber", "cucumber=red", "cucumber=#ff00", "=#ff0033", ""):
+        with pytest.raises(UserError, match=r"is not like cucumber=#c83020"):
+            parse_recolour(wrong, known)
+    with pytest.raises(UserError, match=r"no material 'potato'; there are bread, cucumber"):
+        parse_recolour("potato=#c83020", known)
 
 
 def test_names_are_actionsense_s_own() -> None:

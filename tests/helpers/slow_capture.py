@@ -23,7 +23,7 @@ def slow(plan: RecordingPlan, tell: Tell) -> Captured:
 def main(out: Path, jobs: int) -> None:
     """Record six recordings of SUBJECTS with `slow`."""
     minutes = dict.fromkeys(SUBJECTS, 6.0)
-    plans = plan_recordings(minutes, 3, fps=10.0, size=16, seed=0)
+    plans = plan_recordings(minutes, ("a", "b", "c"), fps=10.0, size=16, seed=0)
     open_set(out, minutes, {"fps": 10.0, "size": 16, "seed": 0})
     record_set(out, plans, jobs, slow)
 

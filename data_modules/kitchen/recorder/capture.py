@@ -52,7 +52,7 @@ class _Recording:
     def __init__(self, plan: RecordingPlan, tell: Tell) -> None:
         self._plan = plan
         self._tell = tell
-        self._subject = SUBJECTS[plan.subject]
+        self._subject = replace(SUBJECTS[plan.subject], recoloured=plan.recolour)
         self._start = plan.start.timestamp()
         seed = (plan.seed, int(plan.subject[1:]), plan.number, _SENSES)
         self._senses = Senses(self._subject, self._start, seed)
@@ -60,7 +60,7 @@ class _Recording:
         self._next = next(self._due)
         self._frames: list[Array] = []
         self._frame_ticks: list[int] = []
-        self._todo = plan.instances(tuple(ACTIVITIES))
+        self._todo = plan.instances(plan.activities or tuple(ACTIVITIES))
         self._performed: list[_Performed] = []
         self._tick = 0
 

@@ -8,8 +8,15 @@ from pathlib import Path
 
 from data_modules.kitchen.command.activities import ACTIVITIES
 from data_modules.kitchen.recorder.capture import capture
-from data_modules.kitchen.recorder.plan import RecordingPlan, check_arguments, plan_recordings
+from data_modules.kitchen.recorder.plan import (
+    RecordingPlan,
+    check_arguments,
+    parse_activities,
+    parse_recolour,
+    plan_recordings,
+)
 from data_modules.kitchen.recorder.record import expected_seconds, open_set, record_set, recorded
+from data_modules.kitchen.world.furniture import MATERIALS
 from data_modules.kitchen.world.subject import SUBJECTS
 from mssim.errors import UserError
 
@@ -26,6 +33,8 @@ def record_kitchen(
     size: int,
     seed: int,
     jobs: int | None,
+    activities: str | None = None,
+    recolour: str | None = None,
 ) -> list[RecordingPlan]:
     """Record what is not yet there; the arguments are those of `data_modules.commands.record`.
 
@@ -40,8 +49,11 @@ def record_kitchen(
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs: {jobs} processes cannot record; give 1 or more")
     asked = dict.fromkeys(wanted, minutes)
-    plans = plan_recordings(asked, len(ACTIVITIES), fps, size, seed)
-    open_set(out, asked, {"fps": fps, "size": size, "seed": seed})
+    done = parse_activities(activities, tuple(ACTIVITIES))
+    colours = parse_recolour(recolour, tuple(MATERIALS))
+    plans = plan_recordings(asked, done, fps, size, seed, colours)
+    shape = {"fps": fps, "size": size, "seed": seed}
+    open_set(out, asked, {**shape, "activities": activities, "recolour": recolour})
     todo = [p for p in plans if not recorded(out, p)]
     if todo:
         _announce(out, todo)

@@ -5,12 +5,14 @@ comes again, in an order of the recording's own; it ends with the first instance
 long enough, so it is never shorter than planned.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
+from data_modules.kitchen.world.subject import Colour
 from mssim.errors import UserError
 
 EASTERN = timezone(timedelta(hours=-5))
@@ -50,6 +52,8 @@ class RecordingPlan:
         seed: Of the whole set.
         fps: Frames a second.
         size: Pixels a side.
+        activities: What is done; all there are by default.
+        recolour: Materials that have another colour, RGB in 0..1.
     """
 
     subject: str
@@ -59,6 +63,8 @@ class RecordingPlan:
     seed: int
     fps: float
     size: int
+    activities: tuple[str, ...] = ()
+    recolour: tuple[tuple[str, Colour], ...] = ()
 
     @property
     def start(self) -> datetime:
@@ -96,19 +102,25 @@ def stamp_name(when: datetime) -> str:
 
 
 def plan_recordings(
-    subjects: Mapping[str, float | None], labels: int, fps: float, size: int, seed: int
+    subjects: Mapping[str, float | None],
+    activities: tuple[str, ...],
+    fps: float,
+    size: int,
+    seed: int,
+    recolour: tuple[tuple[str, Colour], ...] = (),
 ) -> list[RecordingPlan]:
     """All recordings, in the order of the subjects.
 
     Args:
         subjects: Minutes by subject; None is the default: TRAINING_MINUTES, and for HELD_OUT every
             activity HELD_OUT_DECKS times, or until there are HELD_OUT_INSTANCES.
-        labels: How many activities there are.
+        activities: What is done.
         fps: Frames a second.
         size: Pixels a side.
         seed: Of all that varies.
+        recolour: Materials that have another colour.
     """
-    plans = []
+    plans, labels = [], len(activities)
     for subject, minutes in subjects.items():
         if minutes is None and subject == HELD_OUT:
             count = max(HELD_OUT_DECKS, -(-HELD_OUT_INSTANCES // labels))
@@ -118,7 +130,11 @@ def plan_recordings(
             count = max(1, round(wanted / MINUTES))
             seconds, least = 60.0 * wanted / count, 1
         for number in range(count):
-            plans.append(RecordingPlan(subject, number, seconds, least, seed, fps, size))
+            plans.append(
+                RecordingPlan(
+                    subject, number, seconds, least, seed, fps, size, activities, recolour
+                )
+            )
     return plans
 
 
@@ -150,3 +166,41 @@ def check_arguments(
         raise UserError(f"size: {size} pixels a side must be 8 to 1024")
     if not 0 <= seed < 2**31:
         raise UserError(f"seed: {seed} must be 0 or more, and below {2**31}")
+
+
+def parse_activities(said: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """Labels with commas between them; a label may be cut short where its beginning is enough.
+
+    Raises:
+        UserError: One is not known, or is the beginning of several.
+    """
+    if said is None:
+        return tuple(known)
+    chosen = []
+    for word in (w.strip() for w in said.split(",")):
+        found = [k for k in known if k.lower() == word.lower()]
+        found = found or [k for k in known if word and k.lower().startswith(word.lower())]
+        if len(found) != 1:
+            which = "is none of" if not found else "begins several of"
+            raise UserError(f"activities: {word!r} {which} {'; '.join(known)}")
+        chosen.append(found[0])
+    return tuple(k for k in known if k in chosen)
+
+
+def parse_recolour(said: str | None, known: Sequence[str]) -> tuple[tuple[str, Colour], ...]:
+    """`NAME=#rrggbb` with commas between them, as materials and their colours, RGB in 0..1.
+
+    Raises:
+        UserError: It is written otherwise, or there is no such material.
+    """
+    out: dict[str, Colour] = {}
+    for word in [] if said is None else said.split(","):
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*#?([0-9a-fA-F]{6})\s*", word)
+        if match is None:
+            raise UserError(f"recolour: {word!r} is not like cucumber=#c83020")
+        name, digits = match.groups()
+        if name not in known:
+            raise UserError(f"recolour: no material {name!r}; there are {', '.join(known)}")
+        r, g, b = (int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
+        out[name] = (r, g, b)
+    return tuple(sorted(out.items()))

@@ -32,7 +32,7 @@ SURFACES = {
 }
 """Height of what an object can be placed on."""
 
-_MATERIALS: dict[str, tuple[float, float, float, float]] = {
+MATERIALS: dict[str, tuple[float, float, float, float]] = {
     "wood": (0.66, 0.45, 0.27, 1),
     "counter": (0.46, 0.51, 0.54, 1),
     "cabinet": (0.87, 0.86, 0.82, 1),
@@ -71,16 +71,15 @@ _MATERIALS: dict[str, tuple[float, float, float, float]] = {
 
 def add_materials(asset: Element, subject: Subject) -> None:
     """Add every material, named by substance; skin and clothes are the subject's."""
-    worn = {
+    own = {
         "skin": subject.skin,
         "sleeve": subject.sleeve,
         "shirt": subject.shirt,
         "trousers": subject.trousers,
+        **dict(subject.recoloured),
     }
-    for name, rgba in _MATERIALS.items():
+    for name, rgba in {**MATERIALS, **{n: (*rgb, 1) for n, rgb in own.items()}}.items():
         add(asset, "material", name=name, rgba=rgba)
-    for name, rgb in worn.items():
-        add(asset, "material", name=name, rgba=(*rgb, 1))
 
 
 def add_furniture(world: Element) -> None:

@@ -22,6 +22,7 @@ class Subject:
         sleeve: Colour of the forearm's sleeve, RGB in 0..1.
         shirt: Colour of the trunk and the upper arm, RGB in 0..1.
         trousers: Colour of the legs, RGB in 0..1.
+        recoloured: Materials that have another colour in this person's kitchen, RGB in 0..1.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subject:
     sleeve: Colour
     shirt: Colour
     trousers: Colour
+    recoloured: tuple[tuple[str, Colour], ...] = ()
 
 
 _PALE, _TAN, _BROWN = (0.93, 0.75, 0.65), (0.80, 0.58, 0.44), (0.47, 0.31, 0.23)
