@@ -11,7 +11,7 @@ MINUTES ?= 8
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format demo quickstart kitchen g1 gpu release bench bench-data bench-kitchen publish clean
+.PHONY: help setup test test-fast check format demo quickstart kitchen g1 shifted gpu release bench bench-data bench-kitchen publish clean
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,20 @@ kitchen: setup ## record the whole kitchen, train for about half an hour on 2 co
 	$(BIN)/mssim fit --config configs/kitchen.yaml
 	$(BIN)/mssim test --config runs/kitchen/config.yaml
 	$(BIN)/mssim predict --config runs/kitchen/config.yaml
+
+# A food of a colour never seen (section 7.8.8): 600 frames of S04 tune, S05 tests before and after.
+TOMATO := --activities 'slice a cucumber' --recolour 'cucumber=\#c83020,cucumber_flesh=\#e0805c'
+SPLIT := --data.sources.kitchen.split
+shifted: setup ## tune the simulator of runs/kitchen to 600 frames of a red cucumber; before and after, in runs/shifted
+	$(BIN)/mssim record --out runs/shifted/recordings --subjects S04 --minutes 1 --size 32 $(TOMATO)
+	$(BIN)/mssim record --out runs/shifted/recordings --subjects S05 --minutes 2 --size 32 $(TOMATO)
+	$(BIN)/mssim fit --config configs/kitchen.yaml --run runs/shifted \
+	  --model.init runs/kitchen/checkpoints/best.ckpt --trainer.max_steps 200 \
+	  --model.lr_scheduler.total_steps 200 --model.lr_scheduler.max_lr 1e-4 \
+	  --data.sources.kitchen.source.init_args.path runs/shifted/recordings --data.store runs/shifted/stores \
+	  $(SPLIT).train "['S04']" $(SPLIT).val "[]" $(SPLIT).test "['S05']"
+	$(BIN)/mssim test --config runs/shifted/config.yaml --run runs/shifted/before --ckpt_path runs/kitchen/checkpoints/best.ckpt
+	$(BIN)/mssim test --config runs/shifted/config.yaml
 
 gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at once; state in runs/gpu/state
 	$(BIN)/python -m lightning_app.gpu --minutes $(MINUTES) --jobs $(JOBS) --g1 $(G1)
