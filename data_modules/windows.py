@@ -179,10 +179,10 @@ class Windows(Dataset[Batch]):
         length = self.context + predict
         frames = self._frames(arrays, start, stride, length, empty)
         senses, presence = self._senses(arrays, start, stride, length, empty)
-        if self.dropout:
-            self._drop(senses, presence, ids, ask.epoch)
         if self.absent or not self.past:
             self._hide(senses, presence)
+        if self.dropout:
+            self._drop(senses, presence, ids, ask.epoch)
         at = start[:, None] + stride[:, None] * np.arange(length)
         real = torch.from_numpy((at >= 0) & (at < counts[:, None]))
         tracks = [self.tracks[t] for t in track]
