@@ -77,7 +77,7 @@ def words(name: str, source: str, data: Path, run: Path) -> list[str]:
 
 
 def test_all_configs_are_tested_here() -> None:
-    # A plan of `make gpu` lists configs; test_gpu.py reads it. test_conditioning.py runs the tower's.
+    # test_gpu.py reads the plan of `make gpu`; test_conditioning.py runs the tower's config.
     names = {p.name for p in CONFIGS.glob("*.yaml")} - {"gpu.yaml", "tower.yaml"}
     assert names == {"g1.yaml", "encoder.yaml", "kitchen.yaml", "quickstart.yaml", "full.yaml"}
 
