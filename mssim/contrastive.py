@@ -61,9 +61,9 @@ def agreement(captions: list[str]) -> tuple[Tensor, Tensor]:
 
     Equal ones do. Where one begins the other, word by word, it is not known whether the one with
     more detail is true where the other is. An empty caption says nothing: it goes with none, not
-    even itself.
+    even itself. Case and punctuation do not count.
     """
-    words = [tuple(c.lower().split()) for c in captions]
+    words = [tuple(w.strip(",;:.") for w in c.lower().split()) for c in captions]
     same = [[bool(a) and a == b for b in words] for a in words]
     known = [[bool(a) and bool(b) and not _begins(a, b) for b in words] for a in words]
     both = torch.tensor(same, dtype=torch.bool).reshape(len(words), len(words))

@@ -124,7 +124,7 @@ def test_the_encoder_s_config_runs(robot: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((CONFIGS / "senses").glob("*.yaml")), ids=lambda p: p.stem)
 def test_sets_of_senses_parse(file: Path) -> None:
     senses = read_senses(file)
-    width = {"g1": 26, "actionsense": 2292 + 6 + 3 + 2}[file.stem]
+    width = {"g1": 26, "actionsense": 2292 + 6 + 3 + 2, "h2o": 126}[file.stem]
     assert sum(s.width for s in senses) == width
 
 

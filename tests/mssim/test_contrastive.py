@@ -65,6 +65,10 @@ def test_captions_agree_where_they_are_equal_and_nothing_is_known_of_more_or_les
     assert {(i, j) for i, j in (~known).nonzero().tolist()} == unknown | silent
     # A word is not another's beginning, though its letters are.
     assert agreement(["pour", "pouring water"])[1].all()
+    slow = ["slice bread slowly", "Slice bread slowly, holding tightly", "slice bread quickly"]
+    same, known = agreement(slow)
+    assert same.equal(torch.eye(3, dtype=torch.bool))
+    assert {(i, j) for i, j in (~known).nonzero().tolist()} == {(0, 1), (1, 0)}
 
 
 def test_a_repeated_caption_is_no_wrong_answer() -> None:
