@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.actionsense_writer import LABELS, write_actionsense
-from helpers.tiny import ROWS, checkpoint
+from helpers.tiny import ROWS, checkpoint, write_config
 
 from data_modules.text import caption
 from lightning_app.cli import main
@@ -102,3 +102,33 @@ def test_a_row_trains_and_is_validated(
     said = {t.split(" slowly")[0] for t in read} if detail == "sentence" else read
     assert said <= phrases and bool(said) == (use != "off")
     assert detail != "sentence" or use == "off" or all(" slowly" in t for t in read)
+
+
+def scores(run: Path) -> dict[str, float]:
+    """PSNR by row of a tested run."""
+    listed = json.loads((run / "metrics.json").read_text())
+    return {r["row"]: r["psnr"] for r in listed}
+
+
+def test_a_trained_model_is_tested_with_a_sense_hidden(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["test", "--config", str(trained / "config.yaml"), "--run", str(tmp_path / "hidden")]
+    words += ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt"), "--data.absent"]
+    main([*words, "[place]"])
+    whole, hidden = scores(trained), scores(tmp_path / "hidden")
+    unmoved = {row for row in ROWS if whole[row] == hidden[row]}
+    assert unmoved == {"copy-last-frame", "no-action"}
+    with pytest.raises(SystemExit):
+        main([*words, "[place, foot]"])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said == "mssim: data.absent: no sense named 'foot' is used; there are place, other"
+
+
+def test_a_model_without_past_actions_trains_and_rolls_out(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    words = ["--data.past_actions", "false", "--trainer.max_steps", "2"]
+    main(["fit", "--config", str(config), *words, "--trainer.val_check_interval", "2"])
+    saved = ["--config", str(tmp_path / "run" / "config.yaml"), "--data.rollouts", "1"]
+    main(["predict", *saved, "--data.horizon", "10"])
+    assert len(list((tmp_path / "run" / "rollouts").glob("*.mp4"))) == 1
