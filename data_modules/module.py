@@ -42,8 +42,12 @@ class DataModule(pl.LightningDataModule):
         strides: Rows between the frames of a training window; 1 by default.
         start_every: Rows between the starts of training windows.
         eval_every: Rows between the starts of validation and test windows, which have stride 1.
-        text: How much is said about a window.
+        text: How much is said about a window; `varied` is for training a text tower.
         use_senses: Only these senses of `senses`; all by default.
+        absent: Senses that training has but validation, test and predict hide, as if a glove had
+            come off. Where a tactile sense is hidden, no sentence there says how firm a grip is.
+        past_actions: False hides all senses in the context's steps, in training too: a model then
+            knows the past from frames alone.
         sense_dropout: Chance that a training window goes without a sense; it keeps one at least.
         batch_size: Training windows a batch, on each rank.
         eval_batch_size: Validation and test windows a batch.
@@ -73,6 +77,8 @@ class DataModule(pl.LightningDataModule):
         eval_every: int = 4,
         text: Detail = "phrase",
         use_senses: list[str] | None = None,
+        absent: list[str] | None = None,
+        past_actions: bool = True,
         sense_dropout: float = 0.0,
         batch_size: int = 16,
         eval_batch_size: int = 16,
@@ -92,6 +98,8 @@ class DataModule(pl.LightningDataModule):
         self.strides = [1] if strides is None else strides
         self.start_every, self.eval_every = start_every, eval_every
         self.text: Detail = text
+        self.absent = [] if absent is None else absent
+        self.past_actions = past_actions
         self.sense_dropout = sense_dropout
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.limit, self.epoch_batches = seed, limit, epoch_batches
@@ -258,6 +266,12 @@ class DataModule(pl.LightningDataModule):
             )
         if not 0 <= self.sense_dropout < 1:
             raise UserError(f"data.sense_dropout: {self.sense_dropout} must lie in [0, 1)")
+        for name in self.absent:
+            if name not in self.senses.names:
+                raise UserError(
+                    f"data.absent: no sense named {name!r} is used; there are "
+                    f"{', '.join(self.senses.names)}"
+                )
 
 
 @dataclass
@@ -282,29 +296,28 @@ class _Data:
         self.unit_labels: list[str] = []
         self.cameras: list[str] = []
         recordings = self._open()
-        if module.text == "sentence":
-            forces = [self._forces(r) for r in recordings]
-        self.windows = {}
-        typical: dict[int, tuple[float, float]] = {}
+        forces = [self._forces(r) for r in recordings] if self._tells_grip else []
+        self.windows: dict[str, Windows] = {}
+        self._typical: dict[int, tuple[float, float]] = {}
         for split in NAMES:
             mine = [i for i, r in enumerate(recordings) if r.split == split]
             index = self._index(split, [recordings[i] for i in mine])
-            grip = None
-            if module.text == "sentence":
-                force = self._window_force(index, [forces[i] for i in mine])
-                activity = self._activities()[index.unit]
-                typical = typical or force_by_activity(force, activity)
-                grip = grip_words(force, activity, typical)
             self.windows[split] = Windows(
                 [recordings[i].track for i in mine],
                 index,
                 module.senses,
                 module.context,
                 self.cameras,
-                Captions(module.text, self.unit_labels, grip),
+                self._captions(split, index, [forces[i] for i in mine if forces]),
                 module.sense_dropout if split == "train" else 0.0,
                 module.seed,
+                () if split == "train" else module.absent,
+                module.past_actions,
             )
+
+    @property
+    def _tells_grip(self) -> bool:
+        return self.module.text in ("sentence", "varied")
 
     def _open(self) -> list[_Opened]:
         """All recordings of all splits, units numbered by source and recording."""
@@ -337,6 +350,24 @@ class _Data:
             module.strides if train else [1],
             module.start_every if train else module.eval_every,
         )
+
+    def _captions(
+        self,
+        split: str,
+        index: WindowIndex,
+        sums: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    ) -> Captions:
+        """What is said in a split. `train`, the first, tells what force is typical."""
+        module, train = self.module, split == "train"
+        detail: Detail = "phrase" if module.text == "varied" and not train else module.text
+        if not self._tells_grip:
+            return Captions(detail, self.unit_labels)
+        force = self._window_force(index, sums)
+        activity = self._activities()[index.unit]
+        self._typical = self._typical or force_by_activity(force, activity)
+        if not train and any("tactile" in name for name in module.absent):
+            return Captions(detail, self.unit_labels)
+        return Captions(detail, self.unit_labels, grip_words(force, activity, self._typical))
 
     def _activities(self) -> NDArray[np.int64]:
         """Index of each unit's activity, (units,)."""

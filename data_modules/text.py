@@ -3,6 +3,7 @@
     phrase     the activity as the dataset labels it, in lower case
     verb       its first word
     sentence   the phrase, how quickly it is done, and how firmly the hands hold
+    varied     one of the three in training, drawn anew each epoch; else the phrase
 
 Speed: a window of stride 1 is done `slowly`, one of stride 3 or more `quickly`. Grip: a window's
 mean hand force, against the training windows of the same activity, more than one standard
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from data_modules.windows import WindowIndex
 
-Detail = Literal["none", "verb", "phrase", "sentence"]
+Level = Literal["none", "verb", "phrase", "sentence"]
+Detail = Literal["none", "verb", "phrase", "sentence", "varied"]
+SPOKEN: tuple[Level, ...] = ("verb", "phrase", "sentence")
 _GRIP = {-1: ", holding gently", 0: "", 1: ", holding tightly"}
 
 
@@ -29,7 +32,7 @@ class Captions:
     """Text of windows.
 
     Attributes:
-        detail: How much is said.
+        detail: How much is said; `varied` draws it for each window.
         units: The label of each unit.
         grip: int8 (n,) by window: -1 gently, 0 unremarkable or unknown, 1 tightly; None where
             nothing is known of any.
@@ -39,17 +42,26 @@ class Captions:
     units: Sequence[str]
     grip: NDArray[np.int8] | None = None
 
-    def of(self, ids: NDArray[np.int64], index: "WindowIndex") -> list[str]:
-        """Text of the windows `ids` (B,)."""
+    def of(
+        self, ids: NDArray[np.int64], index: "WindowIndex", draw: NDArray[np.float64]
+    ) -> list[str]:
+        """Text of the windows `ids` (B,).
+
+        Args:
+            ids: Which windows.
+            index: Where they lie.
+            draw: In [0, 1), (B,): which detail each has where that is varied.
+        """
         out = []
-        for i in ids.tolist():
+        for i, chance in zip(ids.tolist(), draw.tolist(), strict=True):
             label = self.units[int(index.unit[i])]
             grip = 0 if self.grip is None else int(self.grip[i])
-            out.append(caption(label, self.detail, int(index.stride[i]), grip))
+            level = SPOKEN[int(chance * len(SPOKEN))] if self.detail == "varied" else self.detail
+            out.append(caption(label, level, int(index.stride[i]), grip))
         return out
 
 
-def caption(label: str, detail: Detail, stride: int = 2, grip: int = 0) -> str:
+def caption(label: str, detail: Level, stride: int = 2, grip: int = 0) -> str:
     """Text of one window.
 
     Args:

@@ -35,6 +35,8 @@ Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
 OPEN = 1024
 """Recordings held open at once; each holds a few memory maps."""
 
+_TEXT = -1  # names the draw of a caption's detail; senses' own draws count from 0
+
 
 @dataclass(frozen=True)
 class Track:
@@ -126,7 +128,9 @@ class Windows(Dataset[Batch]):
         cameras: Names of the cameras of a batch; a recording's cameras fill them by position.
         captions: Text of a window.
         dropout: Chance that a sense of a window is made absent; never all that it has.
-        seed: Of the dropout.
+        seed: Of the dropout, and of captions of varied detail.
+        absent: Names of senses that are hidden in every window.
+        past: Whether anything is felt in the context's steps; their frames are there anyhow.
     """
 
     def __init__(
@@ -139,6 +143,8 @@ class Windows(Dataset[Batch]):
         captions: Captions,
         dropout: float = 0.0,
         seed: int = 0,
+        absent: Sequence[str] = (),
+        past: bool = True,
     ) -> None:
         self.tracks = list(tracks)
         self.index = index
@@ -148,6 +154,8 @@ class Windows(Dataset[Batch]):
         self.captions = captions
         self.dropout = dropout
         self.seed = seed
+        self.absent = [senses.names.index(name) for name in absent]
+        self.past = past
         self._open: OrderedDict[int, _Arrays] = OrderedDict()
 
     def __len__(self) -> int:
@@ -171,6 +179,8 @@ class Windows(Dataset[Batch]):
         length = self.context + predict
         frames = self._frames(arrays, start, stride, length, empty)
         senses, presence = self._senses(arrays, start, stride, length, empty)
+        if self.absent or not self.past:
+            self._hide(senses, presence)
         if self.dropout:
             self._drop(senses, presence, ids, ask.epoch)
         at = start[:, None] + stride[:, None] * np.arange(length)
@@ -182,7 +192,7 @@ class Windows(Dataset[Batch]):
             presence=torch.from_numpy(presence),
             context_mask=real[:, : self.context].clone(),
             target_mask=real[:, self.context :].clone(),
-            text=self.captions.of(ids, index),
+            text=self.captions.of(ids, index, uniform(self.seed, ask.epoch, ids, _TEXT)),
             source=torch.tensor([t.source for t in tracks]),
             subject=torch.tensor([t.subject for t in tracks]),
             interval=torch.tensor([a.interval for a in arrays]) * torch.from_numpy(stride).float(),
@@ -283,6 +293,15 @@ class Windows(Dataset[Batch]):
         presence &= ~drop[:, None, :]
         for m, values in enumerate(senses.values()):
             values[drop[:, m]] = 0.0
+
+    def _hide(self, senses: dict[str, NDArray[np.float32]], presence: NDArray[np.bool_]) -> None:
+        """Make absent what is never to be felt: some senses, or all of them in the past."""
+        hidden = np.zeros(presence.shape[1:], bool)  # (T, M)
+        hidden[:, self.absent] = True
+        hidden[: 0 if self.past else self.context] = True
+        presence &= ~hidden
+        for m, values in enumerate(senses.values()):
+            values[:, hidden[:, m]] = 0.0
 
 
 class _Arrays:

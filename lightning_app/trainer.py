@@ -32,11 +32,12 @@ from lightning_app.checkpoint import (
 )
 from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
+from lightning_app.modules.image_text_tower import ImageTextTower
 from lightning_app.modules.simulator import Simulator
 from lightning_app.plain import plain
 from mssim.errors import UserError
 
-__all__ = ["ActionEncoder", "MssimCLI", "Simulator", "run_trainer"]
+__all__ = ["ActionEncoder", "ImageTextTower", "MssimCLI", "Simulator", "run_trainer"]
 
 
 class SaveConfig(SaveConfigCallback):

@@ -1,4 +1,5 @@
-"""Towers: frames and words to unit features of one width. Small and trainable, or open_clip's.
+"""Towers: frames and words to unit features of one width. Small and trainable or frozen, or
+open_clip's.
 
 A frozen tower is no part of the model's parameters: it is neither averaged, nor sharded, nor saved.
 """
@@ -70,6 +71,30 @@ class SmallTower(nn.Module):
         flat = torch.tensor([i for row in ids for i in row], device=device)
         starts = torch.tensor([0, *(len(r) for r in ids[:-1])], device=device).cumsum(0)
         return F.normalize(self.words(flat, starts).float(), dim=-1)
+
+
+class FrozenTower:
+    """A small tower that was trained before, with captions.
+
+    Not a module on purpose: see the head of this file. It follows its input's device.
+
+    Args:
+        net: Trained; from here on it stays as it is.
+    """
+
+    def __init__(self, net: SmallTower) -> None:
+        self._net = net.eval().requires_grad_(False)
+        self.width = net.width
+
+    @torch.no_grad()
+    def images(self, video: Tensor) -> Tensor:
+        """Frames (B, T, 3, S, S) in [-1, 1] to unit features (B, T, D)."""
+        return self._net.to(video.device).images(video)
+
+    @torch.no_grad()
+    def texts(self, texts: list[str]) -> Tensor:
+        """B strings to unit features (B, D)."""
+        return self._net.texts(texts)
 
 
 class OpenClipTower:

@@ -19,7 +19,7 @@ def detect(path: Path) -> tuple[Source, SenseSet]:
     """The source that reads a folder, and the senses that it is read with by default.
 
     A LeRobot dataset gives each of its float vectors that start with `observation.` as a sensation
-    and `action` as a command; ActionSense gives all that `configs/senses/actionsense.yaml` lists.
+    and `action` as a command; ActionSense and H2O give all that their `configs/senses/*.yaml` list.
 
     Args:
         path: A dataset's folder.
@@ -35,9 +35,13 @@ def detect(path: Path) -> tuple[Source, SenseSet]:
 
     if ActionSenseSource.matches(path):
         return ActionSenseSource(path), read_senses(SENSES / "actionsense.yaml")
+    from data_modules.sources.h2o import H2OSource
+
+    if H2OSource.matches(path):
+        return H2OSource(path), read_senses(SENSES / "h2o.yaml")
     raise UserError(
         f"{path}: neither a LeRobot dataset (meta/info.json) nor ActionSense recordings "
-        "(*_streamLog_*.hdf5); give the folder that holds one of them"
+        "(*_streamLog_*.hdf5) nor H2O's (subject*/*/*/cam4); give the folder that holds one of them"
     )
 
 

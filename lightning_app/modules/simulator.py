@@ -127,7 +127,7 @@ class Simulator(MssimModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Roll the simulator along all of the batch's actions: uint8 (B, T - H, 3, S, S)."""
         h = batch.context
-        rollout = Rollout(self.simulator, self.sampler)
+        rollout = Rollout(self.simulator, self.sampler, self.data.past_actions)
         state = rollout.start(batch, self.seed)
         senses = {n: v[:, h:] for n, v in batch.senses.items()}
         steps = rollout.run(state, senses, batch.presence[:, h:], self.predict)

@@ -58,11 +58,16 @@ class Rollout:
     Args:
         simulator: Trained; its weights are read, its mode is left as it is.
         sampler: How frames are drawn.
+        past: False forgets what was felt on the way to a step's end, for a simulator that was
+            trained on frames alone in its context (Table 11).
     """
 
-    def __init__(self, simulator: VideoSimulator, sampler: SamplerConfig) -> None:
+    def __init__(
+        self, simulator: VideoSimulator, sampler: SamplerConfig, past: bool = True
+    ) -> None:
         self.simulator = simulator
         self.sampler = sampler
+        self.past = past
 
     def start(self, batch: Batch, seed: int = 0) -> State:
         """Worlds that begin at the batch's context; window and `seed` name their noise."""
@@ -95,12 +100,17 @@ class Rollout:
         shown = to_uint8(self.simulator.sample(batch, self.sampler, sources))
         one_more = state.noise + torch.tensor([0, 1])
         new = torch.ones(b, p, dtype=torch.bool, device=state.mask.device)
+
+        def felt(before: Tensor, now: Tensor) -> Tensor:
+            last = torch.cat([before, now], dim=1)[:, -h:]
+            return last if self.past else torch.zeros_like(last)
+
         return shown, replace(
             state,
             frames=torch.cat([state.frames, shown], dim=1)[:, -h:],
             mask=torch.cat([state.mask, new], dim=1)[:, -h:],
-            senses={n: torch.cat([state.senses[n], v], dim=1)[:, -h:] for n, v in senses.items()},
-            presence=torch.cat([state.presence, presence], dim=1)[:, -h:],
+            senses={n: felt(state.senses[n], v) for n, v in senses.items()},
+            presence=felt(state.presence, presence),
             noise=one_more,
         )
 

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from data_modules.module import DataModule
 from data_modules.splits import SourceConfig, Split, resolve
+from data_modules.windows import Ask
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
 
@@ -168,6 +169,89 @@ def test_sentences_say_how_firmly_a_hand_holds(toy: Path) -> None:
     firm = [window[i].item() for i, t in enumerate(batch.text) if t.endswith("tightly")]
     rest = [window[i].item() for i, t in enumerate(batch.text) if t.endswith("slowly")]
     assert not firm or min(firm) > max(rest)
+
+
+def test_absent_senses_are_hidden_where_nothing_is_trained(toy: Path) -> None:
+    data, whole = module(toy, absent=["hand"], horizon=12), module(toy, horizon=12)
+    hidden = [*data.val_dataloader(), *data.test_dataloader(), *data.predict_dataloader()]  # type: ignore[misc]
+    seen = [*whole.val_dataloader(), *whole.test_dataloader(), *whole.predict_dataloader()]  # type: ignore[misc]
+    for batch, other in zip(hidden, seen, strict=True):
+        assert other.presence.all() and other.senses["hand"].any()
+        assert batch.presence[..., 0].all() and not batch.presence[..., 1].any()
+        assert not batch.senses["hand"].any()
+        assert torch.equal(batch.senses["arm"], other.senses["arm"])
+        assert torch.equal(batch.frames["top"], other.frames["top"])
+    for batch, other in zip(data.train_dataloader(), whole.train_dataloader(), strict=True):
+        assert batch.presence.all() and torch.equal(batch.senses["hand"], other.senses["hand"])
+
+
+def test_absent_senses_are_hidden_by_workers_too(toy: Path) -> None:
+    data = module(toy, absent=["arm"], past_actions=False, workers=1)
+    for batch in data.test_dataloader():
+        assert not batch.presence[..., 0].any() and not batch.senses["arm"].any()
+        assert not batch.presence[:, :4].any() and batch.presence[:, 4:, 1].all()
+    data.teardown()
+
+
+def test_without_past_actions_the_context_is_frames_alone(toy: Path) -> None:
+    data, whole = module(toy, past_actions=False), module(toy)
+    pairs = [(data.train_dataloader(), whole.train_dataloader())]
+    pairs += [(data.test_dataloader(), whole.test_dataloader())]  # type: ignore[list-item]
+    for mine, theirs in pairs:
+        for batch, other in zip(mine, theirs, strict=True):
+            assert not batch.presence[:, :4].any() and batch.presence[:, 4:].all()
+            assert batch.context_mask.all()
+            assert torch.equal(batch.frames["top"], other.frames["top"])
+            for name, values in batch.senses.items():
+                assert not values[:, :4].any() and other.senses[name][:, :4].any()
+                assert torch.equal(values[:, 4:], other.senses[name][:, 4:])
+
+
+def test_unknown_absent_senses_are_told(toy: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"data\.absent: no sense named 'foot' is used; there are arm"
+    ):
+        module(toy, absent=["arm", "foot"])
+    said = r"data\.absent: no sense named 'arm' is used; there are hand$"
+    with pytest.raises(UserError, match=said):
+        module(toy, use_senses=["hand"], absent=["arm"])
+
+
+def test_no_sentence_tells_the_grip_of_a_hidden_hand(toy: Path) -> None:
+    touch = {"left_tactile": writer.Columns("observation.state", 0, 1)}
+    source = SourceConfig(writer.LeRobotSource(toy / "a", touch), Split(train=["0:2"], test=["2:"]))
+    senses = SenseSet([Sense("left_tactile", [1], "adc")])
+    told = {}
+    for absent in ([], ["left_tactile"]):
+        data = module(
+            toy, sources={"a": source}, senses=senses, text="sentence", eval_every=1, absent=absent
+        )
+        told[bool(absent)] = {t for b in data.test_dataloader() for t in b.text}
+        assert any("holding" in t for b in data.train_dataloader() for t in b.text)
+    assert any("holding" in t for t in told[False])
+    assert told[True] == {t.split(",")[0] for t in told[False]}
+
+
+def test_varied_captions_are_drawn_by_seed_epoch_and_window(toy: Path) -> None:
+    data = module(toy, text="varied", strides=[1, 3], start_every=1)
+    windows = data.datasets["train"]
+    ids = np.arange(len(windows))
+    first, again, later = (windows.__getitems__(Ask(ids, e, 8)).text for e in (0, 0, 1))
+    assert first == again != later
+    known = [" ".join(writer.TASKS[e].lower().rstrip(".").split()) for e in (0, 1)]
+    level = {"verb": 0, "phrase": 0, "sentence": 0}
+    for unit, stride, text in zip(windows.index.unit, windows.index.stride, first, strict=True):
+        phrase = known[unit % 2]
+        said = {phrase.split()[0]: "verb", phrase: "phrase"}
+        said[phrase + (" slowly" if stride == 1 else " quickly")] = "sentence"
+        level[said[text]] += 1
+    assert min(level.values()) > 0.2 * len(ids)
+    # The company that a window has in its batch changes nothing.
+    few = ids[::-3]
+    assert windows.__getitems__(Ask(few, 0, 8)).text == [first[i] for i in few]
+    other = module(toy, text="varied", strides=[1, 3], seed=1).datasets["train"]
+    assert other.__getitems__(Ask(ids, 0, 8)).text != first
+    assert {t for b in data.test_dataloader() for t in b.text} == set(known)
 
 
 def test_yaml_makes_the_module(toy: Path, tmp_path: Path) -> None:

@@ -28,6 +28,17 @@ ROWS = ["model", "copy-last-frame", "held-action", "shuffled-actions", "no-actio
 _COLUMN = "observation.state"
 _ENCODER = {"code": 16, "projection": [16], "feature": 16, "dropout": 0.0}
 _ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1.0e-3}}
+# Of the modules that are no simulator: their arguments, and what their best weights are.
+_OTHERS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "ActionEncoder": (
+        {"encoder": _ENCODER, "tower": {"channels": 8}, "optimizer": _ADAMW},
+        {"monitor": "val/loss", "mode": "min"},
+    ),
+    "ImageTextTower": (
+        {"width": 16, "channels": 8, "optimizer": _ADAMW},
+        {"monitor": "val/accuracy", "mode": "max"},
+    ),
+}
 CONFIG: dict[str, Any] = {
     "data": {
         "sources": {
@@ -101,10 +112,10 @@ def write_config(folder: Path, toy: Path, run: str = "run", model: str = "Simula
     config["run"] = str(folder / run)
     config["data"]["store"] = str(toy.parent / "store")
     config["data"]["sources"]["toy"]["source"]["init_args"]["path"] = str(toy)
-    if model == "ActionEncoder":
-        arguments = {"encoder": _ENCODER, "tower": {"channels": 8}, "optimizer": _ADAMW}
+    if model in _OTHERS:
+        arguments, best = deepcopy(_OTHERS[model])
         config["model"] = {"class_path": model, "init_args": arguments}
-        config["best"] = {"monitor": "val/loss", "mode": "min"}
+        config["best"] = best
     path = folder / f"{run}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path

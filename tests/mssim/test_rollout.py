@@ -214,3 +214,17 @@ def test_the_simulators_mode_is_left(rollout: Rollout, batch: Batch) -> None:
     assert not rollout.simulator.training
     rollout.step(rollout.start(batch), *future(batch))
     assert not rollout.simulator.training
+
+
+def test_without_a_past_each_step_begins_with_frames_alone(
+    simulator: VideoSimulator, batch: Batch
+) -> None:
+    sampler = SamplerConfig(steps=2)
+    blind, seeing = Rollout(simulator, sampler, past=False), Rollout(simulator, sampler)
+    act = actions(8)
+    first, state = blind.step(blind.start(batch), *act)
+    same, known = seeing.step(seeing.start(batch), *act)
+    assert torch.equal(first, same)
+    assert not state.presence.any() and not any(v.any() for v in state.senses.values())
+    assert known.presence.any() and torch.equal(state.frames, known.frames)
+    assert not torch.equal(blind.step(state, *act)[0], seeing.step(known, *act)[0])
