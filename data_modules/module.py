@@ -1,7 +1,5 @@
 """The one LightningDataModule: every source, every model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -9,18 +7,18 @@ from typing import TypeVar
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from data_modules.layout import Layout, WindowPlan
 from data_modules.prepare import catalogue, prepare, store_path
-from data_modules.recording import Clock, Span
+from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
-from data_modules.splits import NAMES, SourceConfig, resolve
+from data_modules.splits import SourceConfig, resolve
 from data_modules.statistics import statistics
 from data_modules.store import Store
-from data_modules.text import Captions, Detail, force_by_activity, grip_words
-from data_modules.windows import Track, WindowIndex, Windows, index_windows
+from data_modules.text import Detail
+from data_modules.windows import Windows
 from mssim.errors import UserError
 from mssim.senses import SenseSet
 
@@ -231,13 +229,26 @@ class DataModule(pl.LightningDataModule):
                 )
 
     @cached_property
-    def _data(self) -> "_Data":
+    def _data(self) -> Layout:
         ids = {name: self._splits(name) for name in self.sources}
         stores = {
             name: Store(store_path(name, c.source, self.clock, self.store))
             for name, c in self.sources.items()
         }
-        return _Data(self, ids, stores)
+        wanted = WindowPlan(
+            self.senses,
+            self.context,
+            self.predict,
+            self.strides,
+            self.start_every,
+            self.eval_every,
+            self.text,
+            self.sense_dropout,
+            tuple(self.absent),
+            self.past_actions,
+            self.seed,
+        )
+        return Layout(wanted, ids, stores)
 
     def _check(self) -> None:
         positive = {
@@ -272,132 +283,3 @@ class DataModule(pl.LightningDataModule):
                     f"data.absent: no sense named {name!r} is used; there are "
                     f"{', '.join(self.senses.names)}"
                 )
-
-
-@dataclass
-class _Opened:
-    """A prepared recording with what the layout of windows needs."""
-
-    source: str
-    split: str
-    track: Track
-    frames: int
-    spans: tuple[Span, ...]
-
-
-class _Data:
-    """The opened stores, their units numbered, and the windows of each split."""
-
-    def __init__(
-        self, module: DataModule, ids: dict[str, dict[str, list[str]]], stores: dict[str, Store]
-    ) -> None:
-        self.module, self.ids, self.stores = module, ids, stores
-        self.unit_names: list[str] = []
-        self.unit_labels: list[str] = []
-        self.cameras: list[str] = []
-        recordings = self._open()
-        forces = [self._forces(r) for r in recordings] if self._tells_grip else []
-        self.windows: dict[str, Windows] = {}
-        self._typical: dict[int, tuple[float, float]] = {}
-        for split in NAMES:
-            mine = [i for i, r in enumerate(recordings) if r.split == split]
-            index = self._index(split, [recordings[i] for i in mine])
-            self.windows[split] = Windows(
-                [recordings[i].track for i in mine],
-                index,
-                module.senses,
-                module.context,
-                self.cameras,
-                self._captions(split, index, [forces[i] for i in mine if forces]),
-                module.sense_dropout if split == "train" else 0.0,
-                module.seed,
-                () if split == "train" else module.absent,
-                module.past_actions,
-            )
-
-    @property
-    def _tells_grip(self) -> bool:
-        return self.module.text in ("sentence", "varied")
-
-    def _open(self) -> list[_Opened]:
-        """All recordings of all splits, units numbered by source and recording."""
-        out: list[_Opened] = []
-        subjects: list[str] = []
-        for number, (source, splits) in enumerate(self.ids.items()):
-            part = {i: split for split, ids in splits.items() for i in ids}
-            for id in sorted(part):
-                recording = self.stores[source].open(id)
-                subjects.append(recording.subject)
-                self.cameras = self.cameras or list(recording.cameras)
-                track = Track(self.stores[source], id, number, 0, len(self.unit_names))
-                out.append(_Opened(source, part[id], track, recording.frames, recording.spans))
-                for n, span in enumerate(recording.spans):
-                    self.unit_names.append(f"{source}/{id}#{n}")
-                    self.unit_labels.append(span.text)
-        self.subjects = sorted(set(subjects))
-        for opened, subject in zip(out, subjects, strict=True):
-            t = opened.track
-            opened.track = Track(t.store, t.id, t.source, self.subjects.index(subject), t.unit)
-        return out
-
-    def _index(self, split: str, recordings: Sequence[_Opened]) -> WindowIndex:
-        module = self.module
-        train = split == "train"
-        return index_windows(
-            [(r.track.unit, r.frames, r.spans, i) for i, r in enumerate(recordings)],
-            module.context,
-            module.context + module.predict,
-            module.strides if train else [1],
-            module.start_every if train else module.eval_every,
-        )
-
-    def _captions(
-        self,
-        split: str,
-        index: WindowIndex,
-        sums: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    ) -> Captions:
-        """What is said in a split. `train`, the first, tells what force is typical."""
-        module, train = self.module, split == "train"
-        detail: Detail = "phrase" if module.text == "varied" and not train else module.text
-        if not self._tells_grip:
-            return Captions(detail, self.unit_labels)
-        force = self._window_force(index, sums)
-        activity = self._activities()[index.unit]
-        self._typical = self._typical or force_by_activity(force, activity)
-        if not train and any("tactile" in name for name in module.absent):
-            return Captions(detail, self.unit_labels)
-        return Captions(detail, self.unit_labels, grip_words(force, activity, self._typical))
-
-    def _activities(self) -> NDArray[np.int64]:
-        """Index of each unit's activity, (units,)."""
-        _, index = np.unique(self.unit_labels, return_inverse=True)
-        return index.astype(np.int64)
-
-    def _forces(self, opened: _Opened) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Running sum of the hands' mean force, and of its presence, each (N + 1,)."""
-        recording = opened.track.store.open(opened.track.id)
-        names = [n for n in recording.senses if "tactile" in n]
-        total, count = np.zeros(opened.frames + 1), np.zeros(opened.frames + 1)
-        for name in names:
-            present = np.asarray(recording.present[name])
-            values = np.asarray(recording.senses[name])
-            mean = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
-            total[1:] += np.cumsum(np.where(present, mean, 0.0))
-            count[1:] += np.cumsum(present)
-        return total, count
-
-    def _window_force(
-        self, index: WindowIndex, sums: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
-    ) -> NDArray[np.float64]:
-        """Mean hand force of each window (n,); NaN where no hand feels."""
-        length = self.module.context + self.module.predict
-        out = np.full(len(index), np.nan)
-        for track, (total, count) in enumerate(sums):
-            rows = np.flatnonzero(index.track == track)
-            first = index.start[rows].clip(0)
-            last = (first + (length - 1) * index.stride[rows] + 1).clip(max=len(total) - 1)
-            felt = count[last] - count[first]
-            known = felt > 0
-            out[rows[known]] = (total[last] - total[first])[known] / felt[known]
-        return out
