@@ -106,7 +106,6 @@ def test_predicted_length_and_sense_dropout_are_for_training_alone(toy: Path) ->
     ("split", "message"),
     [
         ({"train": ["0:4"]}, r"sources\.a\.split: episode_000002 is in train and in val"),
-        ({"train": []}, r"sources\.a\.split\.train is empty"),
         (
             {"val": ["9:12"]},
             r"split\.val: recording '9:12' selects nothing; there are 6 recordings",
@@ -124,6 +123,14 @@ def test_predicted_length_and_sense_dropout_are_for_training_alone(toy: Path) ->
 def test_wrong_splits_are_told(toy: Path, split: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         module(toy, sources={"a": config(toy, **split)})
+
+
+def test_nothing_to_train_on_is_told_when_training_asks(toy: Path) -> None:
+    data = module(toy, sources={"a": config(toy, train=[])})
+    assert len(data.test_dataloader()) > 0
+    for asks in (data.statistics, data.train_dataloader):
+        with pytest.raises(UserError, match=r"sources\.a\.split\.train is empty"):
+            asks()
 
 
 def test_splits_by_id_subject_and_declaration(toy: Path) -> None:
