@@ -11,7 +11,7 @@ MINUTES ?= 8
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format quickstart kitchen g1 gpu bench bench-data bench-kitchen publish clean
+.PHONY: help setup test test-fast check format quickstart kitchen g1 gpu bench bench-data bench-kitchen summary publish clean
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ kitchen: setup ## record the whole kitchen, train for about half an hour on 2 co
 
 gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at once; state in runs/gpu/state
 	$(BIN)/python -m lightning_app.gpu --minutes $(MINUTES) --jobs $(JOBS) --g1 $(G1)
+
+summary: setup ## parameters and FLOPs of configs/full.yaml by module, beside the paper's Tables 5 and 6
+	$(BIN)/python -m lightning_app.summary --config configs/full.yaml --out configs/published/summary.md
 
 publish: ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
 	mkdir -p configs/published/$(notdir $(RUN))
