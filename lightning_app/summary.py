@@ -22,7 +22,7 @@ from lightning_app.build import TowerConfig, build_tower
 from lightning_app.modules.base import MssimModule
 from lightning_app.plain import plain
 from lightning_app.trainer import MssimCLI
-from mssim.action.encoder import ActionEncoder, EncoderConfig
+from mssim.action.encoder import ActionEncoder, EncoderConfig, Encoding
 from mssim.batch import Batch
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
@@ -181,12 +181,12 @@ def passes(plan: Plan, simulator: VideoSimulator) -> tuple[dict[str, int], int]:
         return past
 
     def encode() -> Tensor:
-        out = simulator.encoder(batch, seen, text)
+        out: Encoding = simulator.encoder(batch, seen, text)
         return out.features.sum() + out.ssl + out.norm
 
     def draw() -> Tensor:
         features = torch.zeros(1, h + p, d, device="meta", requires_grad=True)
-        past = seen[:, :h].to("meta")
+        past = seen[:, :h].to("meta").requires_grad_(simulator.tower is not None)
         modulation, tokens = simulator.condition(features, past, meta.context_mask)
         frames = torch.zeros(1, h + p, 3, px, px, device="meta")
         level = torch.zeros(1, p, device="meta")
@@ -194,7 +194,8 @@ def passes(plan: Plan, simulator: VideoSimulator) -> tuple[dict[str, int], int]:
             frames[:, h:], level, frames[:, :h], meta.context_mask, meta.target_mask,
             meta.interval, modulation, tokens,
         )  # fmt: skip
-        return out.sum() if guess is None else out.sum() + guess.sum()
+        drawn: Tensor = out.sum()
+        return drawn if guess is None else drawn + guess.sum()
 
     runs = [encode, draw] if simulator.tower is None else [look, encode, draw]
     costs = [cost(simulator, run) for run in runs]
