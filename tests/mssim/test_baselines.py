@@ -139,6 +139,17 @@ def test_a_missing_sense_leaves_features_of_the_same_kind(kind: BindingKind) -> 
 
 
 @each_kind
+def test_half_precision_tells_nearly_the_same(kind: BindingKind) -> None:
+    encoder, batch = make_encoder(kind), felt_batch()
+    exact = encoder(batch, SEEN, WORDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = encoder(batch, SEEN, WORDS)
+    torch.testing.assert_close(rough.ssl.float(), exact.ssl, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(rough.features.float(), exact.features, rtol=0.1, atol=0.05)
+    (rough.features.float().sum() + rough.ssl).backward()
+
+
+@each_kind
 def test_nothing_felt_at_all_costs_nothing(kind: BindingKind) -> None:
     encoder, batch = make_encoder(kind).train(), felt_batch(presence=0.0)
     out = encoder(batch, SEEN, WORDS)
@@ -212,9 +223,9 @@ def test_a_simulator_learns_a_batch_by_heart(kind: BindingKind) -> None:
 @each_kind
 def test_a_simulator_obeys_what_was_bound(kind: BindingKind) -> None:
     """Places are new in each frame: who draws the square where it is has understood the senses."""
-    batch = make_places(8, ["go", "stay"] * 4)
+    batch = make_places(16, ["go", "stay"] * 8)
     simulator = make_simulator(PLACES, encoder=config_of(kind))
-    train(simulator, [batch] * 150, lr=1e-2)
+    train(simulator, [batch] * 200, lr=1e-2)
     turned = {name: value.roll(1, 0) for name, value in batch.senses.items()}
     shuffled = batch.with_senses(turned, batch.presence)
 

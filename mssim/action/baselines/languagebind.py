@@ -1,6 +1,6 @@
 """LanguageBind: each sense is bound to what is said, by contrast.
 
-Published (Zhu et al., ICLR 2024, section 3.3), for a modality M with unit embeddings x_i and texts
+Published (Zhu et al., ICLR 2024), for a modality M with unit embeddings x_i and texts
 T with unit embeddings y_i, over K pairs:
 
     L_{M2T} = -1/K sum_i log exp(x_i y_i / tau) / sum_j exp(x_i y_j / tau)
@@ -14,7 +14,7 @@ weight, which text (here that of `data.text`).
 
 Here: a pair is a sense at step t and its window's caption. Windows share captions, and all steps of
 one window do: equal captions are never each other's negatives. A window without a caption
-is in no pair. tau is 0.07, fixed (theirs is learned). Text features come from the run's tower
+is in no pair. tau is 0.07, fixed. Text features come from the run's tower
 and carry no gradient. The small tower's words keep their random features: each word has its
 own direction, so captions are as near as they share words; a frozen tower that was trained on
 images and text is the better teacher. Embeddings of the senses present are averaged.

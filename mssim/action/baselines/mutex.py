@@ -1,6 +1,6 @@
 """MUTEX: some senses are hidden and guessed from the others, and all are matched to what is seen.
 
-Published (Shah, Martin-Martin and Zhu, CoRL 2023, section 4), in two stages:
+Published (Shah, Martin-Martin and Zhu, CoRL 2023; terms as in the released code), in two stages:
 
     masked modelling       tokens of random modalities are masked, a transformer over the rest
                            predicts them; for continuous features by L1, |a-hat - a|

@@ -1,7 +1,7 @@
 """Signal-agnostic neural field: all senses of a step are one latent, which a field decodes.
 
-Published (Du et al., NeurIPS 2021, "Learning Signal-Agnostic Manifolds of Neural Fields", and its
-released losses), for signals Phi_i, latents z_i and a field phi(c; z) at coordinates c:
+Published (Du et al., NeurIPS 2021, "Learning Signal-Agnostic Manifolds of Neural Fields"; the terms
+as in the released code), for signals Phi_i, latents z_i and a field phi(c; z) at coordinates c:
 
     L_Rec = ||phi(c; z_i) - Phi_i(c)||^2
     L_LLE = ||phi(c; sum_j w_ij z_j) - Phi_i(c)||^2    z_j the neighbours of z_i, w least squares
