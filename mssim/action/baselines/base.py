@@ -3,12 +3,14 @@
 A binding stands in the place of our anchor, fusion, interaction and losses: the experts' projected
 features of a step become one feature, and an auxiliary loss of its own shapes them. The paper says
 what each baseline does in a sentence or two (section 3.2) and that "the same video generation
-model" serves all; it is silent on networks, weights and temperatures. What is chosen here is said
+model" serves all; it is silent on networks, weights and temperatures.What is chosen here is said
 in each file. (Its references are not in our copy: each work is the one that the name says, and
-signal-agnostic learning is taken to be Du et al. 2021.) Common to all, and ours: experts and projections are those of our encoder, trained end
-to end by the video loss and the auxiliary loss together; image and text features are targets
-without gradient; an auxiliary loss stands in the place of L_ssl and has its weight; pairs and
-neighbours come from the rank's own batch.
+signal-agnostic learning is taken to be Du et al. 2021.)
+
+Common to all, and ours: experts and projections are those of our encoder, trained end to end by the
+video loss and the auxiliary loss together; image and text features are targets without gradient; an
+auxiliary loss stands in the place of L_ssl and has its weight; pairs and neighbours come from the
+rank's own batch.
 
 Letters: B batch, T frames (H context, then P), M senses, D feature width.
 """
