@@ -11,7 +11,7 @@ MINUTES ?= 8
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format demo quickstart kitchen g1 shifted gpu release bench bench-data bench-kitchen publish clean
+.PHONY: help setup test test-fast check format demo quickstart kitchen g1 shifted gpu release bench bench-data bench-kitchen summary publish clean
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -89,6 +89,9 @@ gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at
 
 release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32
 	$(BIN)/python -m lightning_app.release --run runs/kitchen --out mssim/pretrained/kitchen-32
+
+summary: setup ## parameters and FLOPs of configs/full.yaml by module, beside the paper's Tables 5 and 6
+	$(BIN)/python -m lightning_app.summary --config configs/full.yaml --out configs/published/summary.md
 
 publish: ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
 	mkdir -p configs/published/$(notdir $(RUN))

@@ -45,8 +45,11 @@ def build_tower(config: TowerConfig, encoder: EncoderConfig) -> Tower:
         UserError: The pretrained model has another width.
     """
     if config.kind == "small":
-        small = SmallTower(encoder.feature, config.channels, text=encoder.text != "off")
-        return small.requires_grad_(config.trained)
+        small = SmallTower(encoder.feature, config.channels, text=encoder.reads_text)
+        small.requires_grad_(config.trained)
+        if small.words is not None and encoder.binding == "languagebind":
+            small.words.requires_grad_(False)  # what binds does not move
+        return small
     tower: Tower
     if config.kind == "frozen":
         name, tower = f"tower.checkpoint {config.checkpoint}", load_tower(config.checkpoint)

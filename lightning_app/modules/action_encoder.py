@@ -50,6 +50,7 @@ class ActionEncoder(MssimModule):
             self.tower.requires_grad_(False)
 
     def setup(self, stage: str) -> None:
+        self.check_text(self.encoder.config)
         if stage == "fit" and self.trainer.ckpt_path is None:
             self.encoder.normalizer.set_statistics(self.data.statistics())
 
@@ -73,7 +74,7 @@ class ActionEncoder(MssimModule):
     def _step(self, batch: Batch, stage: str) -> Tensor:
         with torch.no_grad():
             seen = self.tower.images(batch.video())
-            text = self.tower.texts(batch.text) if self.encoder.config.text != "off" else None
+            text = self.tower.texts(batch.text) if self.encoder.config.reads_text else None
         encoding = self.encoder(batch, seen, text)
         loss: Tensor = self.weights.ssl * encoding.ssl + self.weights.norm * encoding.norm
         self.log_all(stage, {"loss": loss, "ssl": encoding.ssl, "norm": encoding.norm}, batch.size)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data_modules.module import DataModule
+from mssim.action.encoder import EncoderConfig
+from mssim.errors import UserError
 from mssim.noise import seed_of
 
 
@@ -43,6 +45,18 @@ class MssimModule(pl.LightningModule):
         if not isinstance(data, DataModule):
             raise TypeError("our modules need the trainer to have our DataModule")
         return data
+
+    def check_text(self, encoder: EncoderConfig) -> None:
+        """Insist that something is said where the encoder reads text.
+
+        Raises:
+            UserError: The data come without words.
+        """
+        if encoder.reads_text and self.data.text == "none":
+            raise UserError(
+                f"data.text: `none`, but the encoder reads text (encoder.text `{encoder.text}`, "
+                f"encoder.binding `{encoder.binding}`); set data.text to verb, phrase or sentence"
+            )
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Dropout draws from the global generator: make it, too, a function of rank and step."""

@@ -98,6 +98,7 @@ class Simulator(MssimModule):
         self.scoring = Scoring(())
 
     def setup(self, stage: str) -> None:
+        self.check_text(self.simulator.encoder.config)
         windows = self.data.datasets["test" if stage == "test" else "val"]
         if stage != "predict" and len(windows):
             self._open_scoring(windows, tested=stage == "test")

@@ -1,7 +1,8 @@
 """ActionEncoder: experts, anchor, fusion, interaction, in a row (paper sections 2.1 and 2.2).
 
 The image tower learns from the video loss alone: the anchor and L_norm see it detached, or L_norm
-would be met by features that never change.
+would be met by features that never change. With a `binding`, a baseline of Table 2 stands in the
+place of anchor, fusion and interaction, and its loss in that of L_ssl.
 
 Letters: B batch, T frames (H context, then P), M senses, D feature width.
 """
@@ -14,6 +15,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mssim.action.anchor import Anchor
+from mssim.action.baselines import Binding, BindingKind, Felt, make_binding
 from mssim.action.experts import Experts, masked_mean, reconstruction_loss
 from mssim.action.fusion import Fusion, FusionKind
 from mssim.action.interaction import InteractionKind, interact, norm_loss
@@ -38,6 +40,8 @@ class EncoderConfig:
         fusion: How senses become one feature.
         interaction: How the context shapes it.
         text: `off`; `expert`, one more sense; `alone`, UniSim's way, one prompt for all frames.
+        binding: `none` (ours), or a baseline of Table 2, which replaces anchor, fusion, interaction
+            and L_norm.
     """
 
     code: int = 128
@@ -48,12 +52,23 @@ class EncoderConfig:
     fusion: FusionKind = "softmax"
     interaction: InteractionKind = "relaxed"
     text: TextUse = "off"
+    binding: Literal["none"] | BindingKind = "none"
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise UserError(f"encoder.dropout: {self.dropout} is not in [0, 1)")
         if min(self.code, self.feature, *self.projection) < 1:
             raise UserError("encoder: code, feature and projection must be positive")
+        if self.binding != "none" and self.text != "off":
+            raise UserError(
+                f"encoder.text: `{self.text}`, but encoder.binding `{self.binding}` has its own "
+                "way to features; set text to `off`, or binding to `none`"
+            )
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a batch's text features are needed."""
+        return self.text != "off" or self.binding == "languagebind"
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,8 @@ class Encoding:
 
     Attributes:
         features: y-o, (B, T, D).
-        ssl: L_ssl, scalar.
-        norm: L_norm, scalar; zero where future frames were not given.
+        ssl: L_ssl, scalar; with a binding, its auxiliary loss.
+        norm: L_norm, scalar; zero where future frames were not given, and with a binding.
     """
 
     features: Tensor
@@ -85,10 +100,13 @@ class ActionEncoder(nn.Module):
         self.config = config
         self.normalizer = Normalizer(senses, sources)
         streams = len(senses) + (config.text == "expert")
-        if config.text != "alone":
-            self.experts = Experts(
-                senses, config.code, config.projection, config.feature, config.dropout
-            )
+        self.binding: Binding | None = None
+        sizes = config.code, config.projection, config.feature, config.dropout
+        if config.binding != "none":
+            self.experts = Experts(senses, *sizes, decode=False)
+            self.binding = make_binding(config.binding, senses, config.code, config.feature)
+        elif config.text != "alone":
+            self.experts = Experts(senses, *sizes)
             self.fusion = Fusion(config.fusion, streams, config.feature)
             if config.anchor != "none":
                 self.anchor = Anchor(config.feature, residual=config.anchor == "residual")
@@ -99,8 +117,10 @@ class ActionEncoder(nn.Module):
         Args:
             batch: Its senses and masks are read.
             seen: Unit image features, (B, H, D) of the context or (B, T, D) in training.
-            text: Unit text features (B, D), where the config uses text.
+            text: Unit text features (B, D), where the config reads text.
         """
+        if self.binding is not None:
+            return self._bind(self.binding, batch, seen.detach(), text)
         h, t = batch.context, batch.length
         context = masked_mean(seen[:, :h], batch.context_mask)
         if self.config.text == "alone":
@@ -118,6 +138,22 @@ class ActionEncoder(nn.Module):
             sized = interact(fused, vectors.detach(), self.config.interaction)
             norm = norm_loss(sized, seen, mask)
         return Encoding(features, ssl, norm)
+
+    def _bind(self, binding: Binding, batch: Batch, seen: Tensor, text: Tensor | None) -> Encoding:
+        actions = self.normalizer(batch.senses, batch.source)
+        bound = binding(
+            Felt(
+                self.experts.project(self.experts.encode(actions)),
+                actions,
+                batch.presence,
+                seen,
+                torch.cat([batch.context_mask, batch.target_mask], dim=1),
+                batch.context,
+                text,
+                batch.text,
+            )
+        )
+        return Encoding(bound.features, bound.loss, seen.new_zeros(()))
 
     def codes(self, batch: Batch) -> Tensor:
         """The experts' codes (B, T, M, Z)."""

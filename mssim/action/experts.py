@@ -39,17 +39,27 @@ class Experts(nn.Module):
         projection: Hidden widths of the projection head (512 and 768 in the paper).
         feature: D (1024 in the paper).
         dropout: Inside the encoders.
+        decode: Whether there are decoders at all; the bindings of Table 2 need none.
     """
 
     def __init__(
-        self, senses: SenseSet, code: int, projection: list[int], feature: int, dropout: float
+        self,
+        senses: SenseSet,
+        code: int,
+        projection: list[int],
+        feature: int,
+        dropout: float,
+        decode: bool = True,
     ) -> None:
         super().__init__()
         self.names = senses.names
         self.encoders = nn.ModuleDict(
             {s.name: mlp([s.width, code, code, code, code], dropout, norms=2) for s in senses}
         )
-        self.decoders = nn.ModuleDict({s.name: mlp([code, code, code, s.width]) for s in senses})
+        if decode:
+            self.decoders = nn.ModuleDict(
+                {s.name: mlp([code, code, code, s.width]) for s in senses}
+            )
         self.heads = nn.ModuleDict(
             {s.name: mlp([code, *projection, feature], norms=1) for s in senses}
         )

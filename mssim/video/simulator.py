@@ -171,8 +171,8 @@ class VideoSimulator(nn.Module):
             with torch.no_grad():
                 future = self.tower.images(video[:, h:])
             seen = torch.cat([seen, future], dim=1)
-        uses_text = self.encoder.config.text != "off"
-        text = self.tower.texts(batch.text).to(seen.device) if uses_text else None
+        reads = self.encoder.config.reads_text
+        text = self.tower.texts(batch.text).to(seen.device) if reads else None
         encoding = self.encoder(batch, seen, text)
         modulation, tokens = self.condition(
             encoding.features, seen[:, :h], batch.context_mask, drop

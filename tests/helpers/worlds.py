@@ -113,7 +113,7 @@ def make_simulator(
         torch.manual_seed(seed)
         return VideoSimulator(
             ActionEncoder(senses, sources, encoder),
-            SmallTower(encoder.feature, channels=8, text=encoder.text != "off"),
+            SmallTower(encoder.feature, channels=8, text=encoder.reads_text),
             SpaceTimeUNet(unet, context, frames),
             Diffusion(diffusion),
             drop_condition=drop_condition,
