@@ -17,8 +17,10 @@ SAMPLER = SamplerConfig(steps=2)
 def make_loud() -> VideoSimulator:
     """A simulator whose untrained network speaks up: actions change pictures visibly."""
     simulator = make_simulator().eval()
-    for layer in (simulator.net.head, simulator.condition.modulation[-1]):
-        torch.nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type, union-attr]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for layer in (simulator.net.head, simulator.condition.modulation[-1]):
+            torch.nn.init.normal_(layer.weight, std=0.3)  # type: ignore[arg-type, union-attr]
     return simulator
 
 
