@@ -179,7 +179,7 @@ class Oracle(nn.Module):
         self.diffusion, self.config = diffusion, config
         self.asked: list[float] = []
 
-    def forward(self, scaled: Tensor, c_noise: Tensor, *_: Tensor) -> Tensor:
+    def forward(self, scaled: Tensor, c_noise: Tensor, *_: Tensor) -> tuple[Tensor, None]:
         self.asked.append(c_noise[0, 0].item())
         n = {
             "v": (1000 * c_noise).round(),
@@ -194,7 +194,7 @@ class Oracle(nn.Module):
         noisy = scaled / c_in
         mean, var = MEAN.view(3, 1, 1), SPREAD.view(3, 1, 1) ** 2
         gain = alpha * var / (alpha**2 * var + sigma**2)
-        return self.diffusion.target(mean + gain * (noisy - alpha * mean), noisy, level)
+        return self.diffusion.target(mean + gain * (noisy - alpha * mean), noisy, level), None
 
 
 class Open:
