@@ -4,9 +4,9 @@ Every seed is scored on the same units, so a resample draws seeds, and then unit
 same ones for all its seeds (two-way, or pigeonhole, bootstrap: Owen 2007). Were units drawn anew
 for each seed, what makes a unit hard would be averaged away although it never changes.
 
-Seeds are few. A bootstrap of n values spreads by (n - 1) / n too little and knows no Student's t, so
-that of three seeds misses the truth one time in five. Deviations are therefore scaled: each way's by
-sqrt(n / (n - 1)), all by t / z at Satterthwaite's effective degrees of freedom.
+Seeds are few. A bootstrap of n values has (n - 1) / n of their variance and knows no Student's t:
+that of three seeds misses the truth one time in five. Deviations are therefore scaled, each way's
+by sqrt(n / (n - 1)), and all by t / z at Satterthwaite's effective degrees of freedom.
 
 Letters: S seeds, U units, R resamples.
 """

@@ -1,0 +1,1 @@
+"""The multisensory paper's tables: `configs/tables` says what, `configs/published/tables` has them."""
