@@ -1,1 +1,1 @@
-"""The multisensory paper's tables: `configs/tables` says what, `configs/published/tables` has them."""
+"""The multisensory paper's tables: what is in `configs/tables`, made and written down."""

@@ -28,12 +28,12 @@ from mssim.metrics.verdict import Comparison, Outcome, verdicts
 
 METRICS = (*UNIT_MEANS, "last", "fall")
 RULES = (
-    "A comparison is decided when its 95 % interval (seeds and units resampled together, widened by "
-    "Student's t for few seeds) excludes the margin and all seeds agree on the side. A claim holds when every "
-    "comparison is decided in its favour, and does not hold when any is decided against it; "
-    "p-values are those of Holm's procedure over all claims of this page, run or not. *Robust* is "
-    "an equivalence claim: the loss must lie below the margin with its whole interval, so that a wide "
-    "interval is never robust."
+    "A comparison is decided when its 95 % interval (seeds and units resampled together, widened "
+    "by Student's t for few seeds) excludes the margin and all seeds agree on the side. A claim "
+    "holds when every comparison is decided in its favour, and does not hold when any is decided "
+    "against it; p-values are those of Holm's procedure over all claims of this page, run or not. "
+    "*Robust* is an equivalence claim: the whole interval of the loss must lie below the margin, "
+    "so that a wide one is never robust."
 )
 
 

@@ -37,8 +37,8 @@ HOW = (
     "over units and seeds. Tested are the averaged weights after the last step; no step was "
     "chosen. In brackets, 95 % intervals with seeds and units resampled together (two-way "
     "bootstrap, widened by Student's t for few seeds). *Over copy* and *over shuffled* are the row "
-    "less copy-last-frame and less itself under shuffled actions, *reference minus row* is what the "
-    "row lacks, all paired over seeds and units; 3/3 counts the seeds on the side of the mean. "
+    "less copy-last-frame and less itself under shuffled actions, *reference minus row* is what "
+    "the row lacks, all paired over seeds and units; 3/3 counts the seeds on the side of the mean. "
     "Motion and gradient are predicted / true: below 1 is frozen or blurred."
 )
 THEIRS = (
