@@ -12,6 +12,7 @@ Letters: S seeds, U units, R resamples.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import nan, sqrt
 
 import numpy as np
@@ -108,6 +109,7 @@ def ratio_spread(top: Floats, bottom: Floats, seed: int = 0) -> Interval:
     return Interval(ratio, ratio + found.low, ratio + found.high)
 
 
+@lru_cache(maxsize=8)
 def _weights(shape: tuple[int, ...], seed: int, resamples: int) -> tuple[Floats, Floats]:
     """How much of each seed (R, S) and of each unit (R, U) is in each resample."""
     rng = np.random.default_rng(seed)

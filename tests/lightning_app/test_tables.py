@@ -1,228 +1,321 @@
-"""The paper's tables: from a spec to trainings, tests and a file, killed and gone on with."""
+"""The paper's tables: what is trained, tested and written, with trainings that are made up."""
 
 import csv
-import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
-import torch
-from helpers.tables import write_spec
-from helpers.tiny import checkpoint, differences, environment
-from test_gpu import Ended
+from helpers.tables import Pretence, write_spec
+from helpers.tiny import write_config
 
-from lightning_app.cli import main
 from lightning_app.jobs import read_plan
-from lightning_app.modules.simulator import Simulator
+from lightning_app.parts import locked
 from lightning_app.tables import work
 from lightning_app.tables.__main__ import main as tables
 from lightning_app.tables.runs import Setting, cells
-from lightning_app.tables.spec import read_spec
-from mssim.batch import Batch
+from lightning_app.tables.spec import Spec, read_spec
+from lightning_app.tables.work import Clock
+from mssim.errors import UserError
 
-STATE = ("state_dict", "raw_state", "ema_updates", "optimizer_states", "lr_schedulers")
-
-
-class Killed(BaseException):
-    """What ends a process in the middle, as far as this process can."""
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "tables" / "kitchen.yaml"
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Commands of `mssim` run in this process; the list says which."""
-    ran: list[str] = []
-
-    def launch(words: list[str], log: IO[bytes], lock: int, threads: int) -> Any:
-        ran.append(words[0])
-        main(words)
-        return Ended(0)
-
-    monkeypatch.setattr(work, "launch", launch)
-    monkeypatch.setattr(work, "make", lambda words: main(words))
-    return ran
+def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    made_up = Pretence()
+    monkeypatch.setattr(work, "launch", made_up.launch)
+    monkeypatch.setattr(work, "make", made_up.make)
+    return made_up
 
 
 @pytest.fixture
-def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Ends everything at a training step, counted from now; None lets it run."""
-    step = Simulator.training_step
-
-    def arrange(after: int | None) -> None:
-        calls = itertools.count()
-
-        def training_step(self: Simulator, batch: Batch, batch_idx: int) -> torch.Tensor:
-            if next(calls) == after:
-                raise Killed
-            return step(self, batch, batch_idx)
-
-        monkeypatch.setattr(Simulator, "training_step", training_step)
-
-    yield arrange
+def home(tmp_path: Path) -> Path:
+    """With a folder that is named as data, and is never read here."""
+    (tmp_path / "toy").mkdir()
+    return tmp_path
 
 
-def words(spec: Path, toy: Path, home: Path, *more: str) -> list[str]:
-    where = ["--runs", str(home / "runs"), "--out", str(home / "out"), "--seeds", "2"]
-    return [str(spec), *where, "--set", f"data.store={toy.parent / 'store'}", *more]
+def spec_in(home: Path, **more: Any) -> Path:
+    return write_spec(home, home / "toy", **more)
 
 
-def lines(home: Path) -> dict[str, dict[str, str]]:
-    with (home / "out" / "table-0.csv").open() as file:
+def make(home: Path, spec: Path, *more: str) -> None:
+    tables([str(spec), "--runs", str(home / "runs"), "--out", str(home / "out"), *more])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        tables([str(w) for w in words])
+    said = capsys.readouterr().err.strip()
+    assert stopped.value.code == 2 and "\n" not in said and said.startswith("tables: ")
+    return said.removeprefix("tables: ")
+
+
+def lines(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "table-0.csv").open() as file:
         return {line["row"]: line for line in csv.DictReader(file)}
 
 
-def test_a_table_that_was_killed_goes_on_and_a_second_call_does_nothing(
-    toy: Path, tmp_path: Path, here: list[str], kill: Any, capsys: pytest.CaptureFixture[str]
+def test_a_table_is_made_once(
+    home: Path, pretence: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec, whole, cut = write_spec(tmp_path, toy), tmp_path / "whole", tmp_path / "cut"
-    tables(words(spec, toy, whole))
-    assert here == ["fit", "test"] * 4
-    kill(4 + 3)  # in the second training, a step after its checkpoint
-    with pytest.raises(Killed):
-        tables(words(spec, toy, cut))
-    kill(None)
-    tables(words(spec, toy, cut))
-    assert "train 2 steps" in capsys.readouterr().out
-    for name in ("table-0.csv", "table-0.md"):
-        assert (cut / "out" / name).read_bytes() == (whole / "out" / name).read_bytes()
-    for run in (whole / "runs").glob("*/what.json"):
-        mine, theirs = run.parent, cut / "runs" / run.parent.name
-        assert differences(*({k: checkpoint(r)[k] for k in STATE} for r in (mine, theirs))) == []
-    here.clear()
-    times = {p: p.stat().st_mtime_ns for p in cut.rglob("*.npz")}
-    tables(words(spec, toy, cut))
-    assert here == [] and {p: p.stat().st_mtime_ns for p in cut.rglob("*.npz")} == times
-    found = lines(cut)
+    spec = spec_in(home)
+    make(home, spec, "--jobs", "2")
+    # The data first; of each training its test, and the reference before all others.
+    assert pretence.commands()[0] == "prepare"
+    assert sorted(pretence.commands()[1:]) == ["fit"] * 6 + ["test"] * 6
+    assert not any("mean" in words for words in pretence.ran[1:3])
+    said = capsys.readouterr().out
+    assert "1 of 2 rows" in said and "2 of 2 rows" in said and "min" in said
+    before = (home / "out" / "table-0.csv").read_bytes()
+    pretence.ran.clear()
+    make(home, spec, "--jobs", "2")
+    assert pretence.ran == [] and (home / "out" / "table-0.csv").read_bytes() == before
+    make(home, spec, "--seeds", "4")
+    assert pretence.commands() == ["prepare", "fit", "test", "fit", "test"]
+    assert lines(home / "out")["Mean"]["seeds"] == "4"
+
+
+def test_what_is_written(home: Path, pretence: Pretence) -> None:
+    make(home, spec_in(home), "--seeds", "2")
+    found = lines(home / "out")
     assert list(found) == [
         *("Mean", "Softmax", "copy-last-frame", "held-action", "shuffled-actions", "no-action")
     ]
-    assert found["Mean"]["paper MSE"] == "0.126" and found["Mean"]["budget"] == "4"
-    assert found["Mean"]["seeds"] == "2" and found["Mean"]["n_units"] == "2"
-    assert "torch cache" in found["Mean"]["fvd"] or "I3D" in found["Mean"]["fvd"]
+    mean, ours, copied = (found[n] for n in ("Mean", "Softmax", "copy-last-frame"))
+    assert next(iter(mean)) == "row"
+    assert (mean["paper MSE"], mean["paper PSNR"], mean["paper FVD"]) == ("0.126", "14.4", "")
+    assert (mean["seeds"], mean["budget"], mean["n_units"]) == ("2", "4", "6")
+    assert mean["hardware"] == "CPU, 1 threads" and copied["paper MSE"] == ""
+    # Twice the error is 3.01 dB; both rows' scores scatter alike, so pairs have no spread.
+    gap = float(mean["reference_minus_row_psnr"])
+    assert (
+        gap == pytest.approx(3.0103, abs=1e-3) and mean["reference_minus_row_psnr_agree"] == "2/2"
+    )
+    assert float(mean["reference_minus_row_psnr_low"]) == pytest.approx(gap, abs=1e-3)
+    assert float(ours["over_copy_psnr"]) == pytest.approx(3.0103, abs=1e-3)
+    assert ours["reference_minus_row_psnr"] == "" and copied["over_copy_psnr"] == ""
+    assert float(copied["reference_minus_row_psnr"]) == float(ours["over_copy_psnr"])
+    assert float(ours["psnr_low"]) < float(ours["psnr"]) < float(ours["psnr_high"])
+    text = (home / "out" / "table-0.md").read_text()
+    assert "| row | PSNR, dB ↑ |" in text and "| paper MSE |" in text
+    assert "mean absolute error with copied context frames" in text and "## Missing" in text
 
 
-def test_a_larger_budget_goes_on_from_the_checkpoint(
-    toy: Path, tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
+def test_less_never_replaces_more(
+    home: Path, pretence: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec, home, long = write_spec(tmp_path, toy), tmp_path / "home", tmp_path / "long"
-    tables(words(spec, toy, home, "--seeds", "1"))
-    tables(words(spec, toy, home, "--seeds", "1", "--budget", "6"))
-    said = capsys.readouterr().out
-    assert "train 4 steps" in said and "train 2 steps" in said
-    tables(words(spec, toy, long, "--seeds", "1", "--budget", "6"))
-    assert lines(home) == lines(long) and lines(long)["Mean"]["budget"] == "6"
-    # What is trained for longer cannot be tested at less, but what was tested then is kept.
-    tables(words(spec, toy, home, "--seeds", "1"))
-    assert lines(home)["Mean"]["budget"] == "6"
-    said = capsys.readouterr().out
-    assert "not published" in said and "not replaced by less" in said
+    spec = spec_in(home)
+    make(home, spec, "--seeds", "1", "--budget", "3")
+    assert not (home / "out").exists() and lines(home / "runs")["Mean"]["budget"] == "3"
+    assert "3 steps are fewer than the table's 4" in capsys.readouterr().out
+    make(home, spec, "--seeds", "2", "--budget", "6")
+    make(home, spec, "--seeds", "1", "--budget", "6")
+    assert lines(home / "out")["Mean"]["seeds"] == "2"
+    assert "has 2 seeds of 6 steps, which is not replaced by less" in capsys.readouterr().out
+    said = refused(capsys, spec, "--runs", home / "runs", "--out", home / "out", "--budget", "5")
+    assert "is trained for 6 steps already" in said and "ask for 6 or more" in said
+    # A larger budget takes the table's place once all of its rows are there.
+    pretence.fails = "mean"
     with pytest.raises(SystemExit):
-        tables(words(spec, toy, long, "--seeds", "1"))
-    assert "ask for 6 or more, or remove that folder" in capsys.readouterr().err
-
-
-def test_a_row_below_the_stated_budget_is_not_published(
-    toy: Path, tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    spec, home = write_spec(tmp_path, toy), tmp_path / "home"
-    tables(words(spec, toy, home, "--seeds", "1", "--budget", "2"))
-    assert not (home / "out").exists() and (home / "runs" / "table-0.md").exists()
-    assert "2 steps are fewer than the table's 4" in capsys.readouterr().out
-
-
-def test_rows_that_test_alone_and_tables_that_train_alike_share_a_training(
-    toy: Path, tmp_path: Path, here: list[str]
-) -> None:
-    rows = [
-        {"row": "Softmax"},
-        {"row": "Few windows", "test": {"data.eval_every": 16}},
-        {"row": "One step", "test": {"model.sampler.steps": 1}},
-    ]
-    spec = write_spec(tmp_path, toy, rows=rows, reference=None)
-    tables(words(spec, toy, tmp_path, "--seeds", "1"))
-    assert here == ["fit", "test", "test", "test"]
-    assert len(list((tmp_path / "runs").glob("*/what.json"))) == 1
-    found = lines(tmp_path)
-    assert int(found["Few windows"]["n_windows"]) < int(found["Softmax"]["n_windows"])
-    assert found["One step"]["psnr"] != found["Softmax"]["psnr"]
-
-
-def test_a_need_is_trained_once_and_named_to_the_rows(
-    toy: Path, tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    from helpers.tiny import write_config
-
-    need = write_config(tmp_path, toy, "need", "ActionEncoder")
-    rows = [
-        {"row": "From an encoder", "train": {"model.init_encoder": "{start}"}},
-        {"row": "From another's", "train": {"model.init_encoder": "{start}", "data.batch_size": 4}},
-    ]
-    needs = {"start": {"config": str(need), "run": str(tmp_path / "need")}}
-    spec = write_spec(tmp_path, toy, rows=rows, reference=None, needs=needs)
-    tables(words(spec, toy, tmp_path, "--seeds", "1"))
-    assert here == ["fit", "fit", "test", "fit", "test"]
-    assert checkpoint(tmp_path / "need")["global_step"] == 6
-    assert len(lines(tmp_path)) == 2
-    with pytest.raises(SystemExit):
-        tables(["no-such-table"])
-    assert "no-such-table.yaml is not there" in capsys.readouterr().err
+        make(home, spec, "--seeds", "2", "--budget", "8")
+    assert lines(home / "out")["Mean"]["budget"] == "6" and "Mean" not in lines(home / "runs")
+    pretence.fails = ""
+    make(home, spec, "--seeds", "2", "--budget", "8")
+    assert lines(home / "out")["Mean"]["budget"] == "8"
 
 
 def test_a_run_that_fails_does_not_stop_the_others(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, pretence: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def launch(words: list[str], log: IO[bytes], lock: int, threads: int) -> Any:
-        if "mean" in words:
-            log.write(b"mssim: no such fusion\n")
-            return Ended(2)
-        main(words)
-        return Ended(0)
-
-    monkeypatch.setattr(work, "launch", launch)
-    monkeypatch.setattr(work, "make", lambda words: main(words))
-    spec = write_spec(tmp_path, toy)
-    with pytest.raises(SystemExit) as stopped:
-        tables(words(spec, toy, tmp_path, "--seeds", "1"))
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2 and "Mean, seed 0 failed: mssim: no such fusion (see" in said
-    assert "Softmax" in lines(tmp_path) and "Mean" not in lines(tmp_path)
-    text = (tmp_path / "out" / "table-0.md").read_text()
-    assert "Not finished yet: Mean." in text
+    pretence.fails = "mean"
+    said = refused(capsys, spec_in(home), "--runs", home / "runs", "--out", home / "out")
+    assert said.startswith("Mean, seed 0 failed: mssim: model.encoder.fusion: no such fusion (see ")
+    assert "Mean, seed 2 failed" in said
+    assert "Softmax" in lines(home / "out") and "Mean" not in lines(home / "out")
+    assert "Not finished yet: Mean." in (home / "out" / "table-0.md").read_text()
+    pretence.fails, pretence.ran = "", []
+    make(home, spec_in(home))
+    assert pretence.commands() == ["prepare", *("fit", "test") * 3]
 
 
-def test_runs_are_jobs_of_make_gpu(toy: Path, tmp_path: Path) -> None:
-    spec = write_spec(tmp_path, toy)
-    tables(words(spec, toy, tmp_path, "--plan", str(tmp_path / "plan.yaml")))
-    plan = read_plan(tmp_path / "plan.yaml")
-    rows = cells(read_spec(spec), Setting(seeds=2, runs=tmp_path / "runs"))
-    expected = {cell.run.folder.name for row in rows.values() for cell in row}
-    assert {job.name for job in plan.jobs} == expected and len(expected) == 4
-    assert {job.overrides.get("model.encoder.fusion") for job in plan.jobs} == {"mean", None}
+def test_rows_that_test_alone_share_one_training(home: Path, pretence: Pretence) -> None:
+    rows = [{"row": "All"}, {"row": "Fewer windows", "test": {"data.eval_every": 16}}]
+    spec = spec_in(home, rows=rows, reference="All")
+    make(home, spec, "--seeds", "1")
+    assert pretence.commands() == ["prepare", "fit", "test", "test"]
+    first, second = pretence.ran[2:]
+    assert "--data.eval_every" not in first
+    assert second[second.index("--data.eval_every") + 1] == "16"
+    weights = [words[words.index("--ckpt_path") + 1] for words in (first, second)]
+    assert weights[0] == weights[1] and Path(weights[0]).name == "last.ckpt"
+    # A sampler is read in testing alone: to change it trains nothing anew.
+    pretence.ran.clear()
+    make(home, spec, "--seeds", "1", "--set", "model.sampler.steps=1")
+    assert pretence.commands() == ["prepare", "test", "test"]
 
 
-@pytest.mark.slow
-def test_kill_9_loses_no_more_than_the_steps_since_the_checkpoint(
-    toy: Path, tmp_path: Path
+def names(spec: Spec, **more: Any) -> set[str]:
+    rows = cells(spec, Setting(seeds=1, **more))
+    return {cell.run.folder.name for row in rows.values() for cell in row}
+
+
+def test_a_training_is_named_after_what_it_depends_on(home: Path) -> None:
+    rows: list[dict[str, Any]] = [{"row": "All"}]
+    spec = read_spec(spec_in(home, rows=rows, reference=None))
+    name = names(spec)
+    assert len(name) == 1
+    assert name == names(spec, budget=99) == names(spec, overrides={"data.store": "elsewhere"})
+    assert name == names(spec, overrides={"model.sampler.steps": 3})
+    assert name.isdisjoint(names(spec, overrides={"data.batch_size": 4}))
+    assert name.isdisjoint(names(spec, data=str(home / "toy")))
+    for old, new, same in (
+        ("eval_every: 8", "eval_every: 4", True),
+        ("      steps: 2", "      steps: 1", True),
+        ("max_steps: 6", "max_steps: 9", True),
+        ("width: 8", "width: 16", False),
+        ("lr: 0.001", "lr: 0.002", False),
+    ):
+        text = spec.config.read_text()
+        assert text.count(old) == 1
+        spec.config.write_text(text.replace(old, new))
+        assert (names(spec) == name) == same, old
+        spec.config.write_text(text)
+
+
+def test_a_config_s_files_are_part_of_what_it_says(home: Path) -> None:
+    (home / "senses.yaml").write_text("senses: [a]")
+    (home / "data.yaml").write_text("senses: senses.yaml\nsize: 16")
+    base = home / "base.yaml"
+    spec = read_spec(spec_in(home, rows=[{"row": "All"}], reference=None))
+    base.write_text("data: data.yaml\nmodel: {init_args: {sampler: {steps: 1}}}")
+    before = names(spec)
+    (home / "senses.yaml").write_text("senses: [b]")
+    assert names(spec).isdisjoint(before)
+
+
+def test_what_rows_build_upon_is_trained_once_and_before_them(
+    home: Path, pretence: Pretence
 ) -> None:
-    spec = write_spec(tmp_path, toy, budget=40)
-    options = {"env": environment(), "cwd": Path(__file__).parents[2], "stdout": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "lightning_app.tables"]
-    killed = [*command, *words(spec, toy, tmp_path / "cut", "--seeds", "1")]
-    process = subprocess.Popen(killed, start_new_session=True, **options)
-    last = "runs/*/checkpoints/last.ckpt"
-    while process.poll() is None and not list((tmp_path / "cut").glob(last)):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    run = next((tmp_path / "cut").glob(last)).parents[1]
-    assert 0 < checkpoint(run)["global_step"] < 40
-    assert not (tmp_path / "cut" / "out").exists()
-    for home in ("cut", "whole"):
-        done = [*command, *words(spec, toy, tmp_path / home, "--seeds", "1")]
-        subprocess.run(done, check=True, **options)
-    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    need = write_config(home, home / "toy", "need", "ActionEncoder")
+    rows = [
+        {"row": "Its", "train": {"model.init_encoder": "{start}"}},
+        {"row": "Another", "train": {"model.init_encoder": "{start}", "data.batch_size": 4}},
+        {"row": "None"},
+    ]
+    needs = {"start": {"config": str(need), "run": str(home / "need")}}
+    spec = spec_in(home, rows=rows, reference=None, needs=needs)
+    make(home, spec, "--seeds", "1")
+    assert pretence.commands()[:3] == ["prepare", "prepare", "fit"]
+    first, second = pretence.ran[2], pretence.ran[3]
+    assert first[first.index("--run") + 1] == str(home / "need")
+    assert first[first.index("--trainer.max_steps") + 1] == "6"
+    weights = str(home / "need" / "checkpoints" / "last.ckpt")
+    assert second[second.index("--model.init_encoder") + 1] == weights
+    pretence.ran.clear()
+    make(home, spec, "--seeds", "1", "--budget", "5")
+    assert pretence.commands().count("fit") == 3
+    # Of other data, it is another one.
+    rows_of = cells(read_spec(spec), Setting(data=str(home / "toy"), seeds=1))
+    moved = rows_of["Its"][0].run.needs[0]
+    assert moved.folder.parent == home and moved.folder.name.startswith("need-")
+
+
+def test_a_folder_takes_the_place_of_the_data(home: Path) -> None:
+    spec = read_spec(spec_in(home))
+    job = cells(spec, Setting(data=str(home / "toy"), seeds=1))["Mean"][0].run.job
+    assert job.overrides["data.sources.toy.source.init_args.path"] == str(home / "toy")
+    kitchen = Spec("t", "t", CONFIG, 1, spec.rows)
+    given = cells(kitchen, Setting(data=str(home / "toy"), seeds=1))["Mean"][0].run.job.overrides
+    assert given["data.sources.kitchen.source.init_args.path"] == str(home / "toy")
+    assert given["data.sources.kitchen.source.init_args.missing_video"] == "skip"
+
+
+def test_the_kitchen_is_recorded_and_people_are_not(
+    home: Path, pretence: Pretence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    spec = spec_in(home, config=str(CONFIG), rows=[{"row": "All"}], reference=None)
+    make(home, spec, "--seeds", "1")
+    assert pretence.commands() == ["record", "prepare", "fit", "test"]
+    assert pretence.ran[0][:3] == ["record", "--out", "runs/kitchen/recordings"]
+    pretence.ran.clear()
+    make(home, spec, "--seeds", "1", "--data", str(home / "toy"))
+    assert pretence.commands() == ["prepare", "fit", "test"]
+
+
+def test_runs_are_jobs_of_make_gpu(home: Path) -> None:
+    spec = spec_in(home)
+    make(home, spec, "--plan", str(home / "plan.yaml"))
+    plan = read_plan(home / "plan.yaml")
+    rows = cells(read_spec(spec), Setting(runs=home / "runs"))
+    runs = [cell.run.folder.name for row in rows.values() for cell in row]
+    assert [job.name for job in plan.jobs] == runs and len(set(runs)) == 6
+    assert [job.overrides.get("model.encoder.fusion") for job in plan.jobs] == ["mean"] * 3 + [
+        None
+    ] * 3
+    assert [job.overrides["model.seed"] for job in plan.jobs] == [0, 1, 2] * 2
+
+
+def test_one_call_at_a_time(
+    home: Path, pretence: Pretence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(home / "runs", "test"):
+        said = refused(capsys, spec_in(home), "--runs", home / "runs")
+    assert "runs: another call, or a run that one left behind, works there; wait" in said
+
+
+def test_the_time_that_is_left() -> None:
+    clock = Clock(jobs=2)
+    assert clock.left(10, 1) == "time left not known yet"
+    clock.fits += [0.5, 1.5]
+    clock.tests.append(60.0)
+    assert clock.left(400, 4) == "about 5 min left" and clock.left(4, 0) == "under a minute left"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["table-99"], "table-99.yaml is not there; configs/tables has figure-4, table-1"),
+        (["table-1", "--seeds", 0], "seeds: 0 must be at least 1"),
+        (["table-1", "--budget", 0], "budget: 0 must be at least 1"),
+        (["table-3a", "--jobs", 0], "jobs: 0 must be at least 1"),
+        (["table-1", "--data", "nowhere"], "data: nowhere is no folder; give kitchen or"),
+        (["table-1", "--set", "x"], "--set x: must be FLAG=VALUE"),
+    ],
+)
+def test_a_wrong_argument_is_told(
+    words: list[object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"colour": 1}, "the file: 'colour' is not known; it may have budget, config"),
+        ({"budget": 0}, "budget: 0 must be a number of steps above 0"),
+        ({"rows": []}, "rows: must be a list of at least one row"),
+        ({"curve": "yes please"}, "curve: 'yes please' must be true or false"),
+        ({"config": "no.yaml"}, "config: no.yaml is not there"),
+        ({"reference": "Median"}, "reference: 'Median' is no row; there are Mean, Softmax"),
+        ({"rows": [{"row": "a"}, {"row": "a"}]}, "rows: two are named 'a'"),
+        ({"rows": [{"row": "a", "fit": {}}]}, "'fit' is not known; it may have paper, row"),
+        ({"rows": [{"row": "a", "train": 3}]}, "row 'a': train is 3; it must be pairs"),
+        ({"rows": [{"row": "a", "paper": {"SSIM": 1}}]}, "row 'a': paper SSIM: 1; numbers of MSE"),
+        ({"rows": [{"row": "a", "train": {"x": "{b}"}}]}, "row 'a': {b} is not among `needs`"),
+        ({"rows": [{"row": "a", "train": {"run": "x"}}]}, "row 'a': run is set for every run"),
+        (
+            {"rows": [{"row": "Mean", "test": {"data.sources.a.split.test": []}}]},
+            "tests on other recordings, which cannot be paired",
+        ),
+    ],
+)
+def test_a_spec_s_faults_are_named(more: dict[str, Any], said: str, home: Path) -> None:
+    rows = more.get("rows")
+    alone = {"reference": rows[0]["row"]} if rows and "reference" not in more else {}
+    path = spec_in(home, **{**alone, **more})
+    with pytest.raises(UserError) as caught:
+        read_spec(path)
+    assert said in str(caught.value) and str(path) in str(caught.value)
