@@ -13,15 +13,22 @@ from typing import IO, Any
 
 import pytest
 import torch
+import yaml
+from helpers.actionsense_writer import write_actionsense
 from helpers.tables import Ended, write_spec
 from helpers.tiny import checkpoint, differences, environment
+from test_claims import COMING
 
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
 from lightning_app.tables import work
 from lightning_app.tables.__main__ import main as tables
+from lightning_app.tables.runs import content
+from lightning_app.tables.spec import read_spec
 from mssim.batch import Batch
 
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(p.stem for p in (ROOT / "configs" / "tables").glob("*-*.yaml"))
 STATE = ("state_dict", "raw_state", "ema_updates", "optimizer_states", "lr_schedulers")
 
 
@@ -60,6 +67,15 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setattr(Simulator, "training_step", training_step)
 
     yield arrange
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One short recording of each subject, in ActionSense's format."""
+    folder = tmp_path_factory.mktemp("people") / "recordings"
+    for number in range(6):
+        write_actionsense(folder, f"S{number:02d}", seconds=8, seed=number, number=number)
+    return folder
 
 
 def words(spec: Path, toy: Path, home: Path, *more: str) -> list[str]:
@@ -122,7 +138,7 @@ def test_kill_9_loses_no_more_than_the_steps_since_the_checkpoint(
     toy: Path, tmp_path: Path
 ) -> None:
     spec = write_spec(tmp_path, toy, budget=40)
-    options = {"env": environment(), "cwd": Path(__file__).parents[2], "stdout": subprocess.DEVNULL}
+    options = {"env": environment(), "cwd": ROOT, "stdout": subprocess.DEVNULL}
     command = [sys.executable, "-m", "lightning_app.tables"]
     killed = [*command, *words(spec, toy, tmp_path / "cut", "--seeds", "1")]
     process = subprocess.Popen(killed, start_new_session=True, **options)
@@ -138,3 +154,51 @@ def test_kill_9_loses_no_more_than_the_steps_since_the_checkpoint(
         done = [*command, *words(spec, toy, tmp_path / home, "--seeds", "1")]
         subprocess.run(done, check=True, **options)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def small_spec(name: str, folder: Path, steps: int = 2) -> Path:
+    """A spec of the house, but that what it builds upon is trained for a moment only."""
+    table = yaml.safe_load((ROOT / "configs" / "tables" / f"{name}.yaml").read_text())
+    for need in (table.get("needs") or {}).values():
+        if not (ROOT / need["config"]).exists():
+            pytest.skip(f"{need['config']} is not here yet")
+        config = content(ROOT / need["config"])
+        config["trainer"] |= {"max_steps": steps, "val_check_interval": steps}
+        config["data"] |= {"batch_size": 4, "eval_batch_size": 2, "eval_every": 50}
+        need |= {"config": str(folder / "need.yaml"), "run": str(folder / "need")}
+        Path(need["config"]).write_text(yaml.safe_dump(config))
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(table, sort_keys=False, allow_unicode=True))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the trainings of all tables lie, so that they share them."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_of_the_house_runs(
+    name: str,
+    people: Path,
+    shared: Path,
+    here: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    spec = read_spec(small_spec(name, shared))
+    if any(not COMING.get(k, True) for row in spec.rows for k in {**row.train, **row.test}):
+        pytest.skip("a flag of it is not here yet")
+    flags = ["data.batch_size=1", "data.eval_batch_size=2", "data.eval_every=30"]
+    flags += ["model.unet.width=8", f"data.store={shared / 'stores'}"]
+    more = [word for flag in flags for word in ("--set", flag)]
+    where = ["--runs", str(shared / "runs"), "--seeds", "1", "--budget", "2"]
+    tables([str(shared / f"{name}.yaml"), "--data", str(people), *where, *more])
+    with (shared / "runs" / f"{name}.csv").open() as file:
+        found = {line["row"]: float(line["psnr"]) for line in csv.DictReader(file)}
+    assert {row.name for row in spec.rows} <= found.keys()
+    assert all(0 < psnr < 60 for psnr in found.values())
+    # Preparing, and trainings and tests that no table before this one has made.
+    assert here.count("test") <= len(spec.rows) and here.count("fit") <= len(spec.rows) + 1

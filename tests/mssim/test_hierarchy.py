@@ -66,8 +66,8 @@ def test_intervals_of_three_seeds_cover_the_truth(by_seed: float, by_unit: float
         found = spread(values, seed=i, resamples=1000)
         inside += found.interval().low <= 1.0 <= found.interval().high
         falls += min(found.p_value(1.0), found.p_value(1.0, above=False)) <= 0.05
-    # Two standard errors of a share of .95 are .028.
-    assert 0.92 <= inside / times <= 0.99
+    # Over 1,500 trials these are .94 to .95, and .81 where Student's t is left out of the first.
+    assert 0.9 <= inside / times <= 0.99
     assert falls == times - inside
 
 
