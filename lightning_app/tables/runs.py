@@ -200,8 +200,9 @@ def _needed(need: Need, setting: Setting) -> Run:
     if not isinstance(steps, int) or steps < 1:
         raise UserError(f"{need.config}: trainer.max_steps must say for how long it is trained")
     flags = _moved(need.config, setting.data)
-    what = {"config": _parted(table)[0], "flags": flags, "steps": steps}
+    what = {"config": _parted(table)[0], "flags": dict(flags), "steps": steps}
     folder = need.run if not flags else need.run.with_name(f"{need.run.name}-{_hash(what)}")
+    flags |= {k: v for k, v in setting.overrides.items() if k == "data.store"}
     return Run(Job(folder.name, need.config, steps, flags), folder, _text(what))
 
 
