@@ -9,9 +9,17 @@ G1 ?= ../shared/data/g1_bottle
 RUN ?= runs/g1
 MINUTES ?= 8
 JOBS ?= 2
+# Of the paper's tables: `kitchen` or a folder of ActionSense, trainings a row, steps (what the table says).
+DATA ?= kitchen
+SEEDS ?= 3
+BUDGET ?=
+TABLES := table-1 table-2 table-3a table-3b table-8 table-9 table-10 table-11 table-12 figure-4
+ASKED = --data $(DATA) --seeds $(SEEDS) $(if $(BUDGET),--budget $(BUDGET)) --jobs $(JOBS)
+TABLE = $(BIN)/python -m lightning_app.tables $@ $(ASKED)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-fast check format demo quickstart kitchen g1 shifted gpu release bench bench-data bench-kitchen summary publish clean
+.PHONY: $(TABLES) table-5 tables claims
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +100,44 @@ release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretr
 
 summary: setup ## parameters and FLOPs of configs/full.yaml by module, beside the paper's Tables 5 and 6
 	$(BIN)/python -m lightning_app.summary --config configs/full.yaml --out configs/published/summary.md
+
+table-1: setup ## the paper's Table 1, text and senses: DATA=kitchen SEEDS=3 BUDGET=400 (steps) JOBS=2, resumable
+	$(TABLE)
+
+table-2: setup ## Table 2, ways to bind senses; takes DATA= SEEDS= BUDGET= JOBS= as all tables do
+	$(TABLE)
+
+table-3a: setup ## Table 3a, a sense missing at test; shares one training with 9 and 10
+	$(TABLE)
+
+table-3b: setup ## Table 3b, fusion and interaction exchanged
+	$(TABLE)
+
+table-5: summary ## Tables 5 and 6: what `make summary` writes
+
+table-8: setup ## Table 8, a sense missing in training
+	$(TABLE)
+
+table-9: setup ## Table 9, one sense left at test
+	$(TABLE)
+
+table-10: setup ## Table 10, two senses left at test
+	$(TABLE)
+
+table-11: setup ## Table 11, one or four context frames, with and without past actions
+	$(TABLE)
+
+table-12: setup ## Table 12, another person held out
+	$(TABLE)
+
+figure-4: setup ## Figure 4, drift by predicted frame, as csv and png
+	$(TABLE)
+
+tables: setup ## all of them, one after the other
+	for name in $(TABLES); do $(BIN)/python -m lightning_app.tables $$name $(ASKED) || exit $$?; done
+
+claims: setup ## which of the paper's claims hold, from the runs that are there, to configs/published/claims.md
+	$(BIN)/python -m lightning_app.tables claims $(ASKED)
 
 publish: ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
 	mkdir -p configs/published/$(notdir $(RUN))

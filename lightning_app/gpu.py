@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
     EventAccumulator,
@@ -24,7 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from data_modules.files import whole
 from lightning_app.checkpoint import BEST, LAST, load_checkpoint
-from lightning_app.jobs import Job, Plan, read_plan
+from lightning_app.jobs import Job, Plan, launch, make, read_plan
 from lightning_app.parts import (
     Manifest,
     Packing,
@@ -203,7 +203,7 @@ def gpu(
     keep, around = (min(most, share * seconds) for most, share in (_KEEP, _AROUND))
     stop = time.monotonic() + seconds - keep
     call = Call(runs, state, out, stop, around, jobs)
-    with locked(runs), locked(out) as lock:
+    with locked(runs, "`make gpu`"), locked(out, "`make gpu`") as lock:
         ledger = Ledger({job.name: standing(job, call) for job in plan.jobs})
         advance(plan, call, ledger, lock)
         leave(plan, call, ledger, int(room * MEGA))
@@ -317,33 +317,6 @@ def _ready(job: Job, plan: Plan, call: Call, ledger: Ledger) -> bool:
     return False
 
 
-def make(words: list[str], seconds: float) -> None:
-    """Run a command of `mssim` that makes data.
-
-    Args:
-        words: The command's.
-        seconds: After which it is ended.
-    """
-    subprocess.run(_mssim(words), check=True, timeout=max(seconds, 0))
-
-
-def launch(words: list[str], log: IO[bytes], lock: int) -> "subprocess.Popen[bytes]":
-    """Begin a command of `mssim`, all that it says going to a file.
-
-    Args:
-        words: The command's.
-        log: The file.
-        lock: What the process holds while it lives, even if it outlives this one.
-    """
-    return subprocess.Popen(
-        _mssim(words),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        pass_fds=[lock],
-    )
-
-
 def _settle(job: Job, action: str, code: int, call: Call, ledger: Ledger) -> bool:
     """Note what has ended; may the job go on in this call?"""
     run, before = call.run(job), ledger.at[job.name]
@@ -376,10 +349,6 @@ def _lost(packing: Packing, tested: bool, size: float, room: float) -> str:
     if packing.form == "weights":
         return f"{fact}: only its best weights are kept, in bfloat16; elsewhere it starts anew"
     return f"{fact}: moments and averages are kept in bfloat16"
-
-
-def _mssim(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "lightning_app", *words]
 
 
 if __name__ == "__main__":

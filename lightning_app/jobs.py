@@ -1,14 +1,18 @@
-"""What `make gpu` trains: an ordered list of jobs, each a config with flags."""
+"""Jobs, each a config with flags, the processes that do them, and the plan of `make gpu`."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from data_modules.commands import read_settings
+from data_modules.files import write_text
 from mssim.errors import UserError
 
 KITCHEN = "kitchen"
@@ -63,8 +67,7 @@ class Job:
             run: The run's folder.
         """
         flags = {"data.store": self.store, "trainer.max_steps": self.steps, **self.overrides}
-        words = ["--config", str(self.config), "--run", str(run)]
-        return words + [w for k, v in flags.items() for w in (f"--{k}", _word(v))]
+        return ["--config", str(self.config), "--run", str(run), *as_words(flags)]
 
     def preparations(self, record: dict[str, Any], processes: int) -> list[list[str]]:
         """The commands of `mssim` that make its data, each quick where they are made.
@@ -80,8 +83,7 @@ class Job:
         for name, path in self.sources().items():
             jobs = ["--jobs", str(processes)]
             if name == KITCHEN:
-                flags = [w for k, v in record.items() for w in (f"--{k}", _word(v))]
-                commands.append(["record", "--out", str(path), *flags, *jobs])
+                commands.append(["record", "--out", str(path), *as_words(record), *jobs])
             elif not path.exists():
                 hint = f"--{name}" if name == "g1" else f"the override {_path(name)}"
                 raise UserError(f"{path} is not there; name the folder with {hint}")
@@ -130,6 +132,60 @@ def read_plan(file: Path) -> Plan:
     if twice:
         raise UserError(f"{file}: two jobs are named {twice[0]}; a name is a run's folder")
     return Plan(jobs, table.get("record") or {})
+
+
+def write_plan(file: Path, jobs: list[Job], record: dict[str, Any]) -> None:
+    """Write jobs as a plan that `read_plan` reads.
+
+    Args:
+        file: Where to.
+        jobs: In order.
+        record: Flags of `mssim record`.
+    """
+    rows = [{**vars(job), "config": str(job.config)} for job in jobs]
+    write_text(file, yaml.safe_dump({"record": record, "jobs": rows}, sort_keys=False))
+
+
+def as_words(flags: dict[str, Any]) -> list[str]:
+    """Flags as they stand on a command line."""
+    return [w for k, v in flags.items() for w in (f"--{k}", _word(v))]
+
+
+def make(words: list[str], seconds: float | None = None) -> None:
+    """Run a command of `mssim` that makes data.
+
+    Args:
+        words: The command's.
+        seconds: After which it is ended.
+    """
+    limit = None if seconds is None else max(seconds, 0)
+    subprocess.run(_mssim(words), check=True, timeout=limit)
+
+
+def launch(
+    words: list[str], log: IO[bytes], lock: int, threads: int | None = None
+) -> "subprocess.Popen[bytes]":
+    """Begin a command of `mssim`, all that it says going to a file.
+
+    Args:
+        words: The command's.
+        log: The file.
+        lock: What the process holds while it lives, even if it outlives this one.
+        threads: That it may use; as many as torch likes by default.
+    """
+    few = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(
+        _mssim(words),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[lock],
+        env={**os.environ, **few},
+    )
+
+
+def _mssim(words: list[str]) -> list[str]:
+    return [sys.executable, "-m", "lightning_app", *words]
 
 
 def _job(row: Any) -> Job:

@@ -220,8 +220,16 @@ def widen(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Hold a folder, so that no other call works in it; nothing is left behind, however it ends."""
+def locked(folder: Path, who: str) -> Iterator[int]:
+    """Hold a folder, so that no other call works in it; nothing is left behind, however it ends.
+
+    Args:
+        folder: Made if need be.
+        who: Works in it, for the message.
+
+    Raises:
+        UserError: It is held by another call, or by a process that one left behind.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -229,7 +237,7 @@ def locked(folder: Path) -> Iterator[int]:
         yield handle
     except BlockingIOError:
         raise UserError(
-            f"{folder}: another `make gpu` works there; wait for it, or choose another folder"
+            f"{folder}: another {who} works there; wait for it, or choose another folder"
         ) from None
     finally:
         os.close(handle)

@@ -30,20 +30,40 @@ def write_drift(path: Path, rows: Mapping[str, Scores], interval: float | None =
         rows: Scores by row; the model is drawn on top.
         interval: Seconds between frames, for the axis to tell.
     """
+    title = "Drift: pooled PSNR by frame, mean and 95 % interval over units"
+    draw_curves(path, {n: drift(s) for n, s in rows.items()}, title, interval=interval)
+
+
+def draw_curves(
+    path: Path,
+    curves: Mapping[str, Drift],
+    title: str,
+    first: str | None = "model",
+    interval: float | None = None,
+) -> None:
+    """Draw PSNR by predicted frame, as a PNG.
+
+    Args:
+        path: Where to.
+        curves: By row.
+        title: Above them.
+        first: The row that is drawn on top.
+        interval: Seconds between frames, for the axis to tell.
+    """
     figure = Figure(figsize=(7.4, 4.2), dpi=160, layout="constrained")
     axes = figure.add_subplot()
-    spare = iter(SPARE * len(rows))
-    curves = {name: drift(scores) for name, scores in rows.items()}
+    spare = iter(SPARE * len(curves))
     # The legend stands beside the curves, in the order in which they end.
     for name in sorted(curves, key=lambda n: -np.nan_to_num(curves[n].value[-1])):
-        colour, line = STYLES.get(name) or (next(spare), "-")
-        _draw(axes, name, curves[name], colour, line)
-    length = max(scores.mask.shape[1] for scores in rows.values())
+        top = name == first
+        colour, line = STYLES.get("model" if top else name) or (next(spare), "-")
+        _draw(axes, name, curves[name], colour, line, top)
+    length = max(len(curve.value) for curve in curves.values())
     axes.set_xlim(0.7, length + 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("predicted frame")
     axes.set_ylabel("PSNR, dB")
-    axes.set_title("Drift: pooled PSNR by frame, mean and 95 % interval over units", fontsize=10)
+    axes.set_title(title, fontsize=10)
     axes.grid(axis="y", color="#e4e6ea")
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -55,8 +75,7 @@ def write_drift(path: Path, rows: Mapping[str, Scores], interval: float | None =
         figure.savefig(temporary, format="png")
 
 
-def _draw(axes: Axes, name: str, curve: Drift, colour: str, line: str) -> None:
-    first = name == "model"
+def _draw(axes: Axes, name: str, curve: Drift, colour: str, line: str, first: bool) -> None:
     order = 4 if first else 3
     frames = np.arange(1, len(curve.value) + 1)
     axes.plot(

@@ -110,6 +110,13 @@ def write_table(folder: Path, table: Sequence[Row], heading: Mapping[str, object
     write_text(folder / "metrics.md", _markdown(table, heading))
 
 
+def read_heading(folder: Path) -> dict[str, str]:
+    """The facts that `write_table` put above the numbers."""
+    head = (folder / "metrics.md").read_text().split("\n\n")[1]
+    pairs = (line.removeprefix("- ").split(": ", 1) for line in head.splitlines())
+    return dict(pair for pair in pairs if len(pair) == 2)
+
+
 def shown(table: Sequence[Row]) -> list[Column]:
     """The columns that any row has."""
     return [c for c in COLUMNS if any(c.key in row for row in table)]

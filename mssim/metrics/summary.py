@@ -130,22 +130,33 @@ def compare(a: UnitTable, b: UnitTable, level: float = 0.95, seed: int = 0) -> d
     return {k: paired_interval(a.means[k], b.means[k], level, seed) for k in shared}
 
 
+def by_frame(scores: Scores, metric: str) -> tuple[NDArray[np.int64], Floats]:
+    """A metric by unit and predicted frame, NaN where a unit lacks the frame.
+
+    Args:
+        scores: Of frames.
+        metric: One of `scores.values`, or `psnr` of the error pooled over a unit's windows.
+
+    Returns:
+        The units (U,), sorted, and their values (U, P).
+    """
+    mask: NDArray[np.bool_] = scores.mask.cpu().numpy()
+    key = "mse" if metric == "psnr" else metric
+    values = np.where(mask, scores.values[key].cpu().numpy().astype(np.float64), 0.0)
+    units, index = np.unique(scores.unit.cpu().numpy(), return_inverse=True)
+    total, count = np.zeros((2, len(units), mask.shape[1]))
+    np.add.at(total, index, values)
+    np.add.at(count, index, mask)
+    mean = np.divide(total, count, out=np.full_like(total, nan), where=count > 0)
+    return units, to_psnr(mean, 10 ** (-CAP / 10)) if metric == "psnr" else mean
+
+
 def drift(scores: Scores, level: float = 0.95, seed: int = 0) -> Drift:
     """PSNR by predicted frame: error pooled over a unit's windows, then the mean over units."""
-    mask = scores.mask.cpu().numpy()
-    mse = scores.values["mse"].cpu().numpy().astype(np.float64)
-    units, index = np.unique(scores.unit.cpu().numpy(), return_inverse=True)
     points = []
-    for frame in range(mse.shape[1]):
-        seen = mask[:, frame]
-        count = np.bincount(index[seen], minlength=len(units))
-        total = np.bincount(index[seen], mse[seen, frame], minlength=len(units))
-        pooled = total[count > 0] / count[count > 0]
-        points.append(
-            mean_interval(to_psnr(pooled, 10 ** (-CAP / 10)), level, seed)
-            if pooled.size
-            else Interval(nan, nan, nan)
-        )
+    for frame in by_frame(scores, "psnr")[1].T:
+        seen = frame[np.isfinite(frame)]
+        points.append(mean_interval(seen, level, seed) if seen.size else Interval(nan, nan, nan))
     value, low, high = (np.array([getattr(p, k) for p in points]) for k in ("value", "low", "high"))
     return Drift(value, low, high)
 

@@ -190,7 +190,8 @@ def test_all_can_go_on_before_the_first_goes_on_bitwise() -> None:
 
 def test_two_calls_in_one_folder_are_refused(toy: Path, tmp_path: Path) -> None:
     plan = plan_of(toy, tmp_path)
-    with parts.locked(tmp_path / "state"), pytest.raises(UserError, match="another `make gpu`"):
+    held = parts.locked(tmp_path / "state", "`make gpu`")
+    with held, pytest.raises(UserError, match="another `make gpu`"):
         call(plan, tmp_path / "state", tmp_path / "runs", minutes=1e-4)
     call(plan, tmp_path / "state", tmp_path / "runs", minutes=1e-4)
 

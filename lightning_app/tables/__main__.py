@@ -1,0 +1,125 @@
+"""`python -m lightning_app.tables table-1`: train what a table needs, test, and write it."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_modules.files import write_text
+from lightning_app.jobs import write_plan
+from lightning_app.tables.claims import judge, read_claims, report
+from lightning_app.tables.collect import finished
+from lightning_app.tables.runs import KITCHEN, Setting, cells
+from lightning_app.tables.spec import Spec, read_spec
+from lightning_app.tables.work import RECORD, bring, lacking
+from lightning_app.tables.write import place, write_results
+from mssim.errors import UserError
+
+SPECS = Path("configs/tables")
+CLAIMS = Path("configs/claims.yaml")
+PUBLISHED_CLAIMS = Path("configs/published/claims.md")
+
+
+def make_table(spec: Spec, setting: Setting, jobs: int, out: Path | None = None) -> None:
+    """Bring a table to its budget, rewriting it with every row that is finished.
+
+    Args:
+        spec: The table.
+        setting: What is asked.
+        jobs: Processes at once.
+        out: In the place of the published folder.
+
+    Raises:
+        UserError: Something is not as it should be; what is finished is written.
+    """
+    rows = cells(spec, setting)
+    # What all others are compared with comes first.
+    order = sorted(rows, key=lambda name: name != spec.reference)
+    written: list[list[str]] = []
+
+    def write() -> None:
+        results = finished(rows)
+        if results and list(results) not in written:
+            written.append(list(results))
+            where = place(spec, setting, list(results), out)
+            write_results(where.folder, spec, setting, results)
+            why = "" if where.reason is None else f"; not published: {where.reason}"
+            count = f"{len(results)} of {len(rows)} rows"
+            print(f"{where.folder / spec.name}.md: {count}{why}", flush=True)
+
+    write()
+    bring({name: rows[name] for name in order}, setting, jobs, write)
+
+
+def make_claims(setting: Setting) -> None:
+    """Write which claims hold, by the runs that are finished."""
+    specs: dict[str, Spec] = {}
+
+    def spec_of(name: str) -> Spec:
+        return specs.setdefault(name, read_spec(SPECS / f"{name}.yaml"))
+
+    claims = read_claims(CLAIMS, spec_of)
+    results = {name: finished(cells(spec, setting)) for name, spec in specs.items()}
+    judged = judge(claims, results)
+    steps = sorted({setting.steps(spec) for spec in specs.values()})
+    facts: dict[str, object] = {"data": setting.data, "budget": ", ".join(map(str, steps))}
+    facts |= {"seeds": setting.seeds, "fixed in": CLAIMS}
+    whole = all(setting.steps(spec) >= spec.budget for spec in specs.values())
+    published = whole and setting.data == KITCHEN and not setting.overrides
+    path = PUBLISHED_CLAIMS if published else setting.runs / PUBLISHED_CLAIMS.name
+    write_text(path, report(judged, facts))
+    for item in judged:
+        print(f"{item.outcome:14} {item.claim.name}")
+    print(f"wrote {path}")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Parse and run.
+
+    Raises:
+        SystemExit: With 2 on bad input or a failed run, after one line on standard error.
+    """
+    parser = argparse.ArgumentParser(prog="tables", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", help=f"of a file in {SPECS}, or such a file, or `claims`")
+    parser.add_argument("--data", default=KITCHEN, help="`kitchen`, or a folder of ActionSense")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each row")
+    parser.add_argument("--budget", type=int, help="optimizer steps; what the table says")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--runs", type=Path, default=Path("runs/tables"), help="of the runs")
+    parser.add_argument("--out", type=Path, help="in the place of configs/published/tables")
+    parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE")
+    parser.add_argument("--plan", type=Path, help="only write the runs as a plan of `make gpu`")
+    given = parser.parse_args(args)
+    # A call that is ended takes its processes with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        overrides = dict(_override(text) for text in given.set)
+        setting = Setting(given.data, given.seeds, given.budget, given.runs, overrides)
+        if given.name == "claims":
+            make_claims(setting)
+            return
+        file = Path(given.name) if given.name.endswith(".yaml") else SPECS / f"{given.name}.yaml"
+        spec = read_spec(file)
+        if given.plan is not None:
+            tasks = lacking(cells(spec, setting))
+            write_plan(given.plan, [task.run.job for task in tasks if task.steps], RECORD)
+            return
+        make_table(spec, setting, given.jobs, given.out)
+    except (UserError, OSError) as error:
+        print(f"tables: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _override(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise UserError(f"--set {text}: must be FLAG=VALUE, such as data.size=64")
+    return name, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Which trainings and tests a table consists of, and where each lies.
+
+    RUNS/HASH/                  one training: `mssim fit`, resumed as long as the budget asks
+        what.json               what the hash is of
+        tests/STEPS-HASH/       one test of it after so many steps: metrics, scores.npz
+
+A training is named after all that it depends on but its length, so that rows of different tables
+that train alike share it, and a larger budget goes on from it. A test is named after what only
+testing reads: a row that hides a sense at test is another test of the same training.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_modules.commands import read_settings
+from data_modules.files import write_text
+from lightning_app.checkpoint import BEST, LAST, load_checkpoint
+from lightning_app.jobs import Job, as_words
+from lightning_app.tables.spec import Need, Row, Spec
+from mssim.errors import UserError
+
+KITCHEN = "kitchen"
+"""The data of the config itself; anything else is a folder for its source."""
+TEST_ONLY = (
+    "model.sampler",
+    "model.perception",
+    "data.eval_every",
+    "data.eval_batch_size",
+    "data.absent",
+)
+_FREE = ("run", "report", "last", "data.store", "trainer.max_steps")
+_QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a call asks of all rows.
+
+    Args:
+        data: `kitchen`, or a folder of ActionSense.
+        seeds: How many, from 0.
+        budget: Optimizer steps of a row; what the spec says by default.
+        runs: Where trainings lie.
+        overrides: Flags for all rows, by name without dashes.
+
+    Raises:
+        UserError: A number is out of range, or the folder is not there.
+    """
+
+    data: str = KITCHEN
+    seeds: int = 3
+    budget: int | None = None
+    runs: Path = Path("runs/tables")
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"seeds: {self.seeds} must be at least 1")
+        if self.budget is not None and self.budget < 1:
+            raise UserError(f"budget: {self.budget} must be at least 1")
+        if self.data != KITCHEN and not Path(self.data).is_dir():
+            raise UserError(f"data: {self.data} is no folder; give {KITCHEN} or one of ActionSense")
+
+    def steps(self, spec: Spec) -> int:
+        """Optimizer steps of each row."""
+        return spec.budget if self.budget is None else self.budget
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Args:
+        job: Its config and flags; its steps are the budget.
+        folder: Of the run.
+        what: All that it depends on.
+        needs: What must be trained before it.
+    """
+
+    job: Job
+    folder: Path
+    what: str
+    needs: tuple["Run", ...] = ()
+
+    def step(self) -> int:
+        """Optimizer steps done."""
+        path = self.weights()
+        return 0 if path is None else int(load_checkpoint(path)["global_step"])
+
+    def weights(self) -> Path | None:
+        """The newest weights; the best are all that comes back from `make gpu`."""
+        for name in (LAST, BEST):
+            path = self.folder / "checkpoints" / name
+            if path.exists():
+                return path
+        return None
+
+    def fit(self) -> list[str]:
+        """The command that brings it to its budget."""
+        write_text(self.folder / "what.json", self.what)
+        return ["fit", *self.job.words(self.folder), *_QUIET]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One test of a training: a row under one seed.
+
+    Args:
+        run: The training.
+        flags: Of testing alone.
+        folder: What is written there.
+    """
+
+    run: Run
+    flags: dict[str, Any]
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Scores are written whole, and last of what is needed here."""
+        return (self.folder / "scores.npz").exists()
+
+    def test(self) -> list[str]:
+        """The command that makes it."""
+        weights = ["--ckpt_path", str(self.run.weights())]
+        return ["test", *self.run.job.words(self.folder), *_QUIET, *as_words(self.flags), *weights]
+
+
+def cells(spec: Spec, setting: Setting) -> dict[str, list[Cell]]:
+    """The tests of each row, one a seed.
+
+    Raises:
+        UserError: A config is missing or has not one source.
+    """
+    return {
+        row.name: [cell(spec, row, setting, s) for s in range(setting.seeds)] for row in spec.rows
+    }
+
+
+def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
+    """The test of one row under one seed."""
+    needs = {name: _needed(spec.needs[name], setting) for name in sorted(row.needs())}
+    places = {name: str(run.folder / "checkpoints" / LAST) for name, run in needs.items()}
+    given = {**row.train, **setting.overrides}
+    train = {k: _filled(v, places) for k, v in given.items() if not k.startswith(TEST_ONLY)}
+    train |= _moved(spec.config, setting.data)
+    train |= {"seed_everything": seed, "model.seed": seed, "data.seed": seed}
+    read = [
+        {k: v for k, v in f.items() if k.startswith(TEST_ONLY)}
+        for f in (row.train, setting.overrides)
+    ]
+    test = {**read[0], **row.test, **read[1]}
+    trained, tested = _parted(content(spec.config))
+    known = {k: v for k, v in train.items() if k not in _FREE}
+    what = {
+        "config": trained,
+        "flags": known,
+        "needs": [json.loads(r.what) for r in needs.values()],
+    }
+    name = _hash(what)
+    job = Job(name, spec.config, setting.steps(spec), train)
+    run = Run(job, setting.runs / name, _text(what), tuple(needs.values()))
+    folder = run.folder / "tests" / f"{job.steps}-{_hash({'config': tested, 'flags': test})}"
+    return Cell(run, test, folder)
+
+
+def content(file: Path) -> dict[str, Any]:
+    """A config with the files that it names put in their places.
+
+    Raises:
+        UserError: It is not there or is no table.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} is not there; commands start in the house's folder")
+    table = yaml.safe_load(file.read_text())
+    if not isinstance(table, dict):
+        raise UserError(f"{file}: holds no table; see configs/kitchen.yaml for how one looks")
+    return {k: _inlined(v, file.parent) for k, v in table.items()}
+
+
+def _inlined(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {k: _inlined(v, folder) for k, v in value.items()}
+    if isinstance(value, str) and value.endswith(".yaml") and (folder / value).is_file():
+        return content(folder / value)
+    return value
+
+
+def _needed(need: Need, setting: Setting) -> Run:
+    """What rows build upon, on the same data; of other data, in a folder of its own."""
+    table = content(need.config)
+    steps = (table.get("trainer") or {}).get("max_steps")
+    if not isinstance(steps, int) or steps < 1:
+        raise UserError(f"{need.config}: trainer.max_steps must say for how long it is trained")
+    flags = _moved(need.config, setting.data)
+    what = {"config": _parted(table)[0], "flags": dict(flags), "steps": steps}
+    folder = need.run if not flags else need.run.with_name(f"{need.run.name}-{_hash(what)}")
+    flags |= {k: v for k, v in setting.overrides.items() if k == "data.store"}
+    return Run(Job(folder.name, need.config, steps, flags), folder, _text(what))
+
+
+def _moved(config: Path, data: str) -> dict[str, Any]:
+    """The flags that let a config's source read other data."""
+    if data == KITCHEN:
+        return {}
+    settings = read_settings(config)
+    sources = list(settings.sources)
+    if len(sources) != 1:
+        raise UserError(f"{config}: has {len(sources)} sources; other data replace the only one")
+    path = f"data.sources.{sources[0]}.source.init_args"
+    flags = {f"{path}.path": data}
+    if hasattr(settings.sources[sources[0]].source, "missing_video"):
+        # Of what people recorded, something is always missing.
+        flags[f"{path}.missing_video"] = "skip"
+    return flags
+
+
+def _parted(table: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of a config training depends on, and what testing alone reads."""
+    trained, tested = deepcopy(table), {}
+    for path in (*_FREE, *TEST_ONLY):
+        *way, last = path.replace("model.", "model.init_args.").split(".")
+        part: Any = trained
+        for key in way:
+            part = part.get(key) if isinstance(part, Mapping) else None
+        if isinstance(part, dict) and last in part:
+            removed = part.pop(last)
+            if path in TEST_ONLY:
+                tested[path] = removed
+    return trained, tested
+
+
+def _filled(value: Any, places: Mapping[str, str]) -> Any:
+    return value.format(**places) if isinstance(value, str) and places else value
+
+
+def _text(what: Any) -> str:
+    return json.dumps(what, indent=1, sort_keys=True) + "\n"
+
+
+def _hash(what: Any) -> str:
+    return hashlib.sha256(_text(what).encode()).hexdigest()[:12]
