@@ -5,9 +5,10 @@
     budget: 400                             optimizer steps below which nothing is published
     reference: Ours multisensory            the row that all others are compared with, if any
     needs: {tower: {config: configs/tower.yaml, run: runs/tower}}
+    train: {model.tower.checkpoint: '{tower}'}      flags of every row's training
     rows:
     - row: UniSim verb                      as in the paper
-      train: {data.text: verb, model.tower.checkpoint: '{tower}'}
+      train: {data.text: verb}
       test: {data.absent: [body_pose]}
       paper: {MSE: 0.131, PSNR: 14.1}
 
@@ -27,7 +28,7 @@ from mssim.errors import UserError
 PAPER = ("MSE", "PSNR", "LPIPS", "FVD")
 """The paper's columns, under the paper's names."""
 RESERVED = ("run", "ckpt_path", "seed_everything", "model.seed", "data.seed", "trainer.max_steps")
-_KEYS = {"title", "config", "budget", "reference", "needs", "rows", "curve"}
+_KEYS = {"title", "config", "budget", "reference", "needs", "train", "rows", "curve"}
 _ROW_KEYS = {"row", "train", "test", "paper"}
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -166,24 +167,28 @@ def _spec(name: str, table: Any) -> Spec:
         str(table["title"]),
         config,
         budget,
-        tuple(_row(row) for row in rows),
+        tuple(_row(row, _flags("the file", table, "train")) for row in rows),
         table.get("reference"),
         {name: _need(name, need) for name, need in (table.get("needs") or {}).items()},
         curve,
     )
 
 
-def _row(table: Any) -> Row:
+def _row(table: Any, shared: dict[str, Any]) -> Row:
     _known(f"row {table!r}", table, _ROW_KEYS, {"row"})
     name = str(table["row"])
-    parts = {key: table.get(key) or {} for key in ("train", "test", "paper")}
-    for key, part in parts.items():
-        if not isinstance(part, dict):
-            raise UserError(f"row {name!r}: {key} is {part!r}; it must be pairs of name and value")
-    for key, value in parts["paper"].items():
+    train, test, paper = (_flags(f"row {name!r}", table, key) for key in ("train", "test", "paper"))
+    for key, value in paper.items():
         if key not in PAPER or not isinstance(value, int | float):
             raise UserError(f"row {name!r}: paper {key}: {value!r}; numbers of {', '.join(PAPER)}")
-    return Row(name, **parts)
+    return Row(name, {**shared, **train}, test, paper)
+
+
+def _flags(what: str, table: Mapping[str, Any], key: str) -> dict[str, Any]:
+    part = table.get(key) or {}
+    if not isinstance(part, dict):
+        raise UserError(f"{what}: {key} is {part!r}; it must be pairs of name and value")
+    return part
 
 
 def _need(name: str, table: Any) -> Need:
