@@ -72,7 +72,7 @@ quickstart: setup ## record a small kitchen, train on it, score and roll out, in
 	$(BIN)/mssim test --config runs/quickstart/config.yaml
 	$(BIN)/mssim predict --config runs/quickstart/config.yaml
 
-kitchen: setup ## record the whole kitchen, train for about half an hour on 2 cores, test and predict, in runs/kitchen
+kitchen: setup ## record the whole kitchen, train for about an hour on 2 cores, test and predict, in runs/kitchen
 	$(BIN)/mssim record --out runs/kitchen/recordings --size 32
 	$(BIN)/mssim fit --config configs/kitchen.yaml
 	$(BIN)/mssim test --config runs/kitchen/config.yaml
