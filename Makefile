@@ -65,7 +65,7 @@ demo: setup ## no training: a new person's two minutes, scored and rolled out by
 	$(BIN)/mssim test --config mssim/pretrained/kitchen-32/config.yaml
 	$(BIN)/mssim predict --config mssim/pretrained/kitchen-32/config.yaml
 
-quickstart: setup ## record a small kitchen, train on it, score and roll out, in runs/quickstart (about 11 minutes)
+quickstart: setup ## record a small kitchen, train on it, score and roll out, in runs/quickstart (about 7 minutes)
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S00,S01,S02,S03 --minutes 4 --size 32
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S04,S05 --minutes 2 --size 32
 	$(BIN)/mssim fit --config configs/quickstart.yaml
