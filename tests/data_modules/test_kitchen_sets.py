@@ -1,6 +1,7 @@
 """Sets of recordings: what is planned, and that nothing on the disk is ever half."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -189,6 +191,15 @@ def test_two_runs_at_once_make_one_whole_set(tmp_path: Path) -> None:
     assert [p.wait(60) for p in running] == [0, 0]
     assert run(tmp_path / "alone").wait(60) == 0
     assert contents(tmp_path / "both") == contents(tmp_path / "alone")
+
+
+def test_calls_at_once_all_find_their_subjects_in_the_plan(tmp_path: Path) -> None:
+    names = [f"S{n:02d}" for n in range(6)]
+    for attempt in range(20):
+        out = tmp_path / str(attempt)
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(lambda name, out=out: open_set(out, {name: 1.0}, SHAPE), names))
+        assert json.loads((out / "plan.json").read_text())["minutes"] == dict.fromkeys(names, 1.0)
 
 
 def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ A recording is made in memory, written under a temporary name and renamed when w
 """
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -97,20 +98,38 @@ def open_set(out: Path, minutes: Mapping[str, float | None], shape: Mapping[str,
     Raises:
         UserError: It was recorded with other arguments, or holds something else.
     """
-    file = out / "plan.json"
-    known: dict[str, Any] = {"format": FORMAT, **shape, "minutes": {}}
-    if file.exists():
-        known = _read_plan(file)
-        for field, value in {"format": FORMAT, **shape}.items():
-            _check_same(out, field, known.get(field), value)
-        for subject, value in minutes.items():
-            if subject in known["minutes"]:
-                _check_same(out, f"minutes of {subject}", known["minutes"][subject], value)
-    elif out.exists() and (other := next(out.glob("[!.]*"), None)) is not None:
-        raise UserError(f"{out}: holds {other.name} and no plan.json; choose a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    known["minutes"] = {**known["minutes"], **minutes}
-    write_text(file, json.dumps(known, indent=1) + "\n")
+    with _alone_in(out):
+        known = _agreed(out, minutes, shape)
+        known["minutes"] = {**known["minutes"], **minutes}
+        write_text(out / "plan.json", json.dumps(known, indent=1) + "\n")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Of two calls at once, one waits for the other; else each would miss what the other wrote."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _agreed(out: Path, minutes: Mapping[str, float | None], shape: Mapping[str, Any]) -> Any:
+    """What the folder's plan says, or a new one, if this call may add to it."""
+    file = out / "plan.json"
+    if not file.exists():
+        if (other := next(out.glob("[!.]*"), None)) is not None:
+            raise UserError(f"{out}: holds {other.name} and no plan.json; choose a new folder")
+        return {"format": FORMAT, **shape, "minutes": {}}
+    known = _read_plan(file)
+    for field, value in {"format": FORMAT, **shape}.items():
+        _check_same(out, field, known.get(field), value)
+    for subject, value in minutes.items():
+        if subject in known["minutes"]:
+            _check_same(out, f"minutes of {subject}", known["minutes"][subject], value)
+    return known
 
 
 def sweep(out: Path) -> None:
