@@ -37,7 +37,13 @@ class Fusion(nn.Module):
             weights = features.masked_fill(~here, _ABSENT).softmax(dim=2)
             out = (weights * known).sum(2)
         elif self.kind == "mean":
-            out = known.sum(2) / here.sum(2).clamp(min=1)
+            out = mean_of(features, presence)
         else:
             out = features.masked_fill(~here, _ABSENT).amax(2)
         return torch.where(here.any(2), out, torch.zeros_like(out))
+
+
+def mean_of(features: Tensor, presence: Tensor) -> Tensor:
+    """Mean of features (B, T, M, D) over the senses in presence (B, T, M); zeros if none is."""
+    here = rearrange(presence, "b t m -> b t m 1")
+    return features.masked_fill(~here, 0.0).sum(2) / here.sum(2).clamp(min=1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mssim.action.baselines.base import Felt, masked_average, mean_of
+from mssim.action.baselines.base import Felt, masked_average
 from mssim.action.baselines.contrast import TEMPERATURE, info_nce
 from mssim.action.baselines.imagebind import ImageBind
 from mssim.action.baselines.languagebind import LanguageBind
@@ -25,6 +25,7 @@ from mssim.action.baselines.neural_field import (
     grid,
     local_combination,
 )
+from mssim.action.fusion import mean_of
 from mssim.senses import Sense
 
 B, H, T, M, D = 3, 2, 5, 3, 6

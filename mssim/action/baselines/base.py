@@ -3,7 +3,7 @@
 A binding stands in the place of our anchor, fusion, interaction and losses: the experts' projected
 features of a step become one feature, and an auxiliary loss of its own shapes them. The paper says
 what each baseline does in a sentence or two (section 3.2) and that "the same video generation
-model" serves all; it is silent on networks, weights and temperatures.What is chosen here is said
+model" serves all; it is silent on networks, weights and temperatures. What is chosen here is said
 in each file. (Its references are not in our copy: each work is the one that the name says, and
 signal-agnostic learning is taken to be Du et al. 2021.)
 
@@ -60,12 +60,6 @@ class Binding(Protocol):
 
     def __call__(self, felt: Felt) -> Bound:
         """Bind a batch."""
-
-
-def mean_of(features: Tensor, presence: Tensor) -> Tensor:
-    """Mean of features (B, T, M, D) over the senses in presence (B, T, M); zeros if none is."""
-    here = rearrange(presence, "b t m -> b t m 1")
-    return features.masked_fill(~here, 0.0).sum(2) / here.sum(2).clamp(min=1)
 
 
 def masked_average(values: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mssim.action.baselines.base import Bound, Felt, mean_of, steps
+from mssim.action.baselines.base import Bound, Felt, steps
+from mssim.action.fusion import mean_of
+from mssim.contrastive import one_way
 
 TEMPERATURE = 0.07
 
@@ -30,9 +32,7 @@ def info_nce(queries: Tensor, keys: Tensor, same: Tensor, temperature: float) ->
     with torch.autocast(queries.device.type, enabled=False):
         logits = queries.float() @ keys.float().T / temperature
     own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    logits = logits.masked_fill(same & ~own, -torch.inf)
-    pair = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, pair) + F.cross_entropy(logits.T, pair)) / 2
+    return (one_way(logits, own, ~same) + one_way(logits.T, own, ~same)) / 2
 
 
 def bind(felt: Felt, keys: Tensor, known: Tensor, thing: Tensor) -> Bound:

@@ -26,8 +26,9 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from mssim.action.baselines.base import Bound, Felt, masked_average, mean_of
+from mssim.action.baselines.base import Bound, Felt, masked_average
 from mssim.action.experts import mlp
+from mssim.action.fusion import mean_of
 from mssim.attention import attend
 from mssim.errors import UserError
 from mssim.senses import SenseSet

@@ -33,8 +33,9 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mssim.action.baselines.base import Bound, Felt, masked_average, mean_of, steps
+from mssim.action.baselines.base import Bound, Felt, masked_average, steps
 from mssim.action.experts import reconstruction_loss
+from mssim.action.fusion import mean_of
 from mssim.senses import Sense, SenseSet
 
 POINTS = 64
