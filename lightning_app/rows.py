@@ -1,6 +1,7 @@
 """The rows that every table carries: the model, and what it must beat (metrics-and-sampling.md)."""
 
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from einops import repeat
@@ -11,7 +12,10 @@ from mssim.noise import generators
 from mssim.video.diffusion import SamplerConfig
 from mssim.video.simulator import VideoSimulator
 
-ROWS = ("model", "copy-last-frame", "held-action", "shuffled-actions", "no-action")
+Control = Literal["copy-last-frame", "held-action", "shuffled-actions", "no-action"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+"""What a model must beat."""
+ROWS = ("model", *CONTROLS)
 
 
 def predict_row(

@@ -13,7 +13,7 @@ from data_modules.windows import Ask, Windows
 from lightning_app.build import TowerConfig, build_simulator
 from lightning_app.checkpoint import check_fit, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
-from lightning_app.rows import ROWS, predict_row
+from lightning_app.rows import CONTROLS, Control, predict_row
 from lightning_app.scoring import Judges, PerceptionConfig, Scoring
 from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
@@ -25,7 +25,7 @@ from mssim.video.rollout import Rollout
 from mssim.video.simulator import LossWeights
 from mssim.video.unet import UNetConfig
 
-VALIDATION_ROWS = ("model", "copy-last-frame", "shuffled-actions")
+VALIDATION_CONTROLS: tuple[Control, ...] = ("copy-last-frame", "shuffled-actions")
 _SCALE_WINDOWS = 128  # training windows that the residual's scale is measured on
 
 
@@ -49,6 +49,7 @@ class Simulator(MssimModule):
             the senses included.
         init_encoder: Checkpoint of an `ActionEncoder` run to start from: its encoder and tower.
         perception: Weights of LPIPS and FVD.
+        controls: What `test` scores beside the model; all of them by default.
         optimizer: See `MssimModule`.
         lr_scheduler: See `MssimModule`.
         seed: See `MssimModule`.
@@ -74,6 +75,7 @@ class Simulator(MssimModule):
         init: Path | None = None,
         init_encoder: Path | None = None,
         perception: PerceptionConfig = PerceptionConfig(),  # noqa: B008 - frozen
+        controls: list[Control] | None = None,
         optimizer: OptimizerCallable = adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
@@ -82,6 +84,7 @@ class Simulator(MssimModule):
         self.sampler, self.weights = sampler, weights
         self.init, self.init_encoder = init, init_encoder
         self.perception, self.predict = perception, predict
+        self.controls = CONTROLS if controls is None else tuple(controls)
         self.simulator = build_simulator(
             senses.used(use_senses),
             len(sources),
@@ -151,8 +154,8 @@ class Simulator(MssimModule):
             self.log("val/over_shuffled", model - psnr["shuffled-actions"], prog_bar=True)
 
     def _open_scoring(self, windows: Windows, tested: bool) -> None:
-        """Choose rows and partners for these windows; `test` insists on all rows."""
-        rows: tuple[str, ...] = ROWS if tested else VALIDATION_ROWS
+        """Choose rows and partners for these windows; `test` insists on all that it is asked."""
+        rows: tuple[str, ...] = ("model", *(self.controls if tested else VALIDATION_CONTROLS))
         judges = None
         if tested:
             frames = self.data.context + self.data.predict

@@ -31,11 +31,14 @@ KITCHEN = "kitchen"
 TEST_ONLY = (
     "model.sampler",
     "model.perception",
+    "model.controls",
     "data.eval_every",
     "data.eval_batch_size",
     "data.absent",
 )
 _FREE = ("run", "report", "last", "data.store", "trainer.max_steps")
+_CONTROLS = ["copy-last-frame", "shuffled-actions"]
+"""Of a row that is not the reference; what the reference must beat stands below a table."""
 _QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
 
@@ -157,6 +160,8 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
         for f in (row.train, setting.overrides)
     ]
     test = {**read[0], **row.test, **read[1]}
+    if row.name != spec.reference:
+        test.setdefault("model.controls", _CONTROLS)
     trained, tested = _parted(content(spec.config))
     known = {k: v for k, v in train.items() if k not in _FREE}
     what = {

@@ -2,7 +2,7 @@
 
     title: ...
     config: configs/tables/kitchen.yaml     what all rows share
-    budget: 400                             optimizer steps below which nothing is published
+    budget: 300                             optimizer steps below which nothing is published
     reference: Ours multisensory            the row that all others are compared with, if any
     needs: {tower: {config: configs/tower.yaml, run: runs/tower}}
     train: {model.tower.checkpoint: '{tower}'}      flags of every row's training
@@ -11,6 +11,7 @@
       train: {data.text: verb}
       test: {data.absent: [body_pose]}
       paper: {MSE: 0.131, PSNR: 14.1}
+      predicted: 0.5                        dB that it lacks to the reference, said before the runs
 
 Overrides are flags of `mssim` without dashes. `{NAME}` is the checkpoint of what a row needs.
 """
@@ -29,7 +30,7 @@ PAPER = ("MSE", "PSNR", "LPIPS", "FVD")
 """The paper's columns, under the paper's names."""
 RESERVED = ("run", "ckpt_path", "seed_everything", "model.seed", "data.seed", "trainer.max_steps")
 _KEYS = {"title", "config", "budget", "reference", "needs", "train", "rows", "curve"}
-_ROW_KEYS = {"row", "train", "test", "paper"}
+_ROW_KEYS = {"row", "train", "test", "paper", "predicted"}
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -42,12 +43,14 @@ class Row:
         train: Flags of training, by name without dashes.
         test: Flags of testing alone.
         paper: The paper's own numbers, under the paper's names.
+        predicted: Reference minus row that we expected before any run, dB of PSNR.
     """
 
     name: str
     train: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
     paper: dict[str, float] = field(default_factory=dict)
+    predicted: float | None = None
 
     def needs(self) -> set[str]:
         """Names of what must be there before it is trained."""
@@ -181,7 +184,10 @@ def _row(table: Any, shared: dict[str, Any]) -> Row:
     for key, value in paper.items():
         if key not in PAPER or not isinstance(value, int | float):
             raise UserError(f"row {name!r}: paper {key}: {value!r}; numbers of {', '.join(PAPER)}")
-    return Row(name, {**shared, **train}, test, paper)
+    predicted = table.get("predicted")
+    if not isinstance(predicted, int | float | None):
+        raise UserError(f"row {name!r}: predicted: {predicted!r} must be a number of dB")
+    return Row(name, {**shared, **train}, test, paper, predicted)
 
 
 def _flags(what: str, table: Mapping[str, Any], key: str) -> dict[str, Any]:

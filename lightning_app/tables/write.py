@@ -13,7 +13,7 @@ import numpy as np
 from data_modules.files import write_text
 from lightning_app.report.drift import draw_curves
 from lightning_app.report.table import COLUMNS, MODEL, Column, bracket
-from lightning_app.rows import ROWS
+from lightning_app.rows import CONTROLS
 from lightning_app.tables.collect import (
     DISTANCES,
     Measured,
@@ -31,6 +31,7 @@ from mssim.metrics.summary import Drift
 Line = dict[str, Any]
 
 PUBLISHED = Path("configs/published/tables")
+_PREDICTED = "predicted, dB"
 PAIRED = ("psnr", "mse", "mae", "ssim", "lpips")
 HOW = (
     "Predicted frames only, in [0, 1]; means within a unit (activity instance or episode), then "
@@ -126,15 +127,17 @@ def table_lines(spec: Spec, setting: Setting, results: Mapping[str, RowResult]) 
     """The finished rows in the paper's order, and below them what the reference must beat."""
     reference = results.get(spec.reference or "")
     against = None if reference is None else reference.measured()
+    foretold = any(row.predicted is not None for row in spec.rows)
     lines = []
     for row in spec.rows:
         if row.name in results:
             shown = None if row.name == spec.reference else against
             line = _line(row.name, MODEL, results[row.name], shown)
+            line |= {_PREDICTED: row.predicted} if foretold else {}
             line |= _facts(setting.steps(spec), results[row.name])
             lines.append(line | {f"paper {k}": row.paper.get(k) for k in PAPER})
     if reference is not None:
-        for way in ROWS[1:]:
+        for way in CONTROLS:
             line = _line(way, way, reference, against) | _facts(setting.steps(spec), reference)
             lines.append(line | {f"paper {k}": None for k in PAPER})
     return lines
@@ -268,9 +271,13 @@ def _columns(lines: Sequence[Line]) -> list[tuple[str, Any]]:
             shown.append((f"{column.title} {column.better}", _number(column)))
         elif key in _GAPS:
             shown.append((_GAPS[key], _difference(key)))
-        elif key.startswith("paper ") or key == "frame":
-            shown.append((key, lambda line, k=key: "" if line[k] is None else f"{line[k]:g}"))
+        elif key.startswith("paper ") or key in ("frame", _PREDICTED):
+            shown.append((key, lambda line, k=key: _given(line.get(k))))
     return shown
+
+
+def _given(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _number(column: Column) -> Any:

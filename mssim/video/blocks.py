@@ -90,20 +90,30 @@ class ResBlock(nn.Module):
 
 
 class SpaceAttention(nn.Module):
-    """Self-attention over the places of each frame, then cross-attention to the frame's tokens."""
+    """Self-attention over the places of each frame, then cross-attention to the frame's tokens.
 
-    def __init__(self, channels: int, width: int) -> None:
+    Args:
+        channels: C.
+        width: E.
+        cross: Is there cross-attention?
+    """
+
+    def __init__(self, channels: int, width: int, cross: bool = True) -> None:
         super().__init__()
+        self.cross = cross
         self.heads = max(1, channels // _HEAD)
         self.norm = norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
-        self.norm_cross = nn.LayerNorm(channels)
-        self.query = nn.Linear(channels, channels)
-        self.norm_tokens = nn.LayerNorm(width)
-        self.key_value = nn.Linear(width, 2 * channels)
-        self.out_cross = nn.Linear(channels, channels)
-        for layer in (self.out, self.out_cross):
+        small = [self.out]
+        if cross:
+            self.norm_cross = nn.LayerNorm(channels)
+            self.query = nn.Linear(channels, channels)
+            self.norm_tokens = nn.LayerNorm(width)
+            self.key_value = nn.Linear(width, 2 * channels)
+            self.out_cross = nn.Linear(channels, channels)
+            small.append(self.out_cross)
+        for layer in small:
             nn.init.normal_(layer.weight, std=1e-3)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
@@ -116,6 +126,12 @@ class SpaceAttention(nn.Module):
         )
         mixed = rearrange(attend(q, k, v), "n g s c -> n s (g c)")
         flat = flat + self.out(mixed)
+        if self.cross:
+            flat = flat + self._read(flat, tokens)
+        folded: Tensor = rearrange(flat, "n (y x) c -> n c y x", y=size)
+        return folded
+
+    def _read(self, flat: Tensor, tokens: Tensor) -> Tensor:
         q = rearrange(self.query(self.norm_cross(flat)), "n s (g c) -> n g s c", g=self.heads)
         k, v = rearrange(
             self.key_value(self.norm_tokens(tokens)),
@@ -123,10 +139,8 @@ class SpaceAttention(nn.Module):
             two=2,
             g=self.heads,
         )
-        mixed = rearrange(attend(q, k, v), "n g s c -> n s (g c)")
-        flat = flat + self.out_cross(mixed)
-        folded: Tensor = rearrange(flat, "n (y x) c -> n c y x", y=size)
-        return folded
+        read: Tensor = self.out_cross(rearrange(attend(q, k, v), "n g s c -> n s (g c)"))
+        return read
 
 
 class TimeAttention(nn.Module):

@@ -25,18 +25,29 @@ class Condition(nn.Module):
         width: E.
         own_tokens: Tokens made of a frame's own action.
         causal: Look at no action after the frame's own.
+        modulate: Make modulation; it is zeros without.
+        attend: Make tokens; there are none, N = 0, without.
     """
 
-    def __init__(self, feature: int, width: int, own_tokens: int, causal: bool) -> None:
+    def __init__(
+        self,
+        feature: int,
+        width: int,
+        own_tokens: int,
+        causal: bool,
+        modulate: bool = True,
+        attend: bool = True,
+    ) -> None:
         super().__init__()
-        self.causal = causal
-        self.own_tokens = own_tokens
+        self.causal, self.width = causal, width
+        self.own_tokens, self.attend = own_tokens, attend
         self.null = nn.Parameter(0.02 * torch.randn(feature))
-        self.modulation = mlp([3 * feature + 1, width, width])
-        self.own = nn.Linear(feature, own_tokens * width)
-        self.near = nn.Linear(feature, width)
-        self.context = nn.Linear(2 * feature, width)
-        self.kind = nn.Parameter(0.02 * torch.randn(4, width))
+        self.modulation = mlp([3 * feature + 1, width, width]) if modulate else None
+        if attend:
+            self.own = nn.Linear(feature, own_tokens * width)
+            self.near = nn.Linear(feature, width)
+            self.context = nn.Linear(2 * feature, width)
+            self.kind = nn.Parameter(0.02 * torch.randn(4, width))
 
     def forward(
         self, features: Tensor, seen: Tensor, context_mask: Tensor, drop: Tensor | None = None
@@ -57,7 +68,13 @@ class Condition(nn.Module):
         start = unit[:, h - 1 : h]
         # Motion within a window is small beside the spread of postures: brought to their size.
         motion = _MOTION * torch.cat([now - before, now - start], dim=-1)
-        modulation = self.modulation(torch.cat([now, motion, size[:, h:].to(unit.dtype)], dim=-1))
+        if self.modulation is None:
+            modulation = unit.new_zeros(*now.shape[:2], self.width)
+        else:
+            read = torch.cat([now, motion, size[:, h:].to(unit.dtype)], dim=-1)
+            modulation = self.modulation(read)
+        if not self.attend:
+            return modulation, unit.new_zeros(*now.shape[:2], 0, self.width)
         return modulation, self._tokens(unit, seen, context_mask)
 
     def _tokens(self, unit: Tensor, seen: Tensor, context_mask: Tensor) -> Tensor:

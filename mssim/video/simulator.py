@@ -3,7 +3,7 @@
 Letters: B batch, T frames = H context + P predicted, S pixels a side, D feature width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, reduce, repeat
@@ -47,12 +47,14 @@ class Given:
         batch: Masks and intervals are read.
         modulation: (B, P, E).
         tokens: (B, P, N, E).
+        haze: What training adds to the context, see `UNetConfig.context_noise`.
     """
 
     context: Tensor
     batch: Batch
     modulation: Tensor
     tokens: Tensor
+    haze: tuple[Tensor, Tensor] | None = None
 
 
 class VideoSimulator(nn.Module):
@@ -90,6 +92,8 @@ class VideoSimulator(nn.Module):
             net.config.embedding,
             net.config.own_tokens,
             net.config.temporal == "causal",
+            modulate=net.config.injection != "attention",
+            attend=net.config.injection != "modulation",
         )
         self.register_buffer("residual_scale", torch.ones(()))
 
@@ -114,6 +118,7 @@ class VideoSimulator(nn.Module):
         noise = normal(sources, *data.shape[1:]).to(device)
         noisy = self.diffusion.noise(data, noise, level)
         scaled = noisy * rearrange(level.c_in, "b p -> b p 1 1 1")
+        given = replace(given, haze=self._haze(given.context, sources))
         error = (
             self.run(scaled, level.c_noise, given) - self.diffusion.target(data, noisy, level)
         ) ** 2
@@ -190,6 +195,7 @@ class VideoSimulator(nn.Module):
             given.batch.interval,
             given.modulation,
             given.tokens,
+            given.haze,
         )
         out, guess = drawn
         if guess is None:
@@ -212,6 +218,13 @@ class VideoSimulator(nn.Module):
         if self.diffusion.config.residual:
             x = x * self.residual_scale + self._last(given.context, given.batch)
         return self.codec.decode(x)
+
+    def _haze(self, context: Tensor, sources: list[Generator]) -> tuple[Tensor, Tensor] | None:
+        most, device = self.net.config.context_noise, context.device
+        if not most:
+            return None
+        noise = normal(sources, *context.shape[1:]).to(device)
+        return noise, most * uniform(sources).to(device)
 
     def _last(self, context: Tensor, batch: Batch) -> Tensor:
         """The last context frame, (B, 1, 3, S, S); zeros where there is none."""

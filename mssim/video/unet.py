@@ -42,6 +42,11 @@ class UNetConfig:
         maps: Pictures that the embedding draws in every block, see `Place`.
         own_tokens: Cross-attention tokens made of a frame's own action.
         warp: Guess frames by moving pixels of the context, see `Warp`.
+        injection: How actions come in: by scales and shifts in every block, by cross-attention at
+            the levels of `attention` as in the paper, or both.
+        context_noise: Training adds noise to the context that the network looks at, its standard
+            deviation in [-1, 1] drawn from 0 to this and told: what a rollout feeds back is not
+            flawless either (Ho et al. 2022; Valevski et al. 2024). `Warp` moves clean pixels.
         temporal: `full`, or `causal`: action t changes no frame before t.
         checkpoint: Recompute activations in the backward pass, to save memory.
     """
@@ -56,6 +61,8 @@ class UNetConfig:
     maps: int = 8
     own_tokens: int = 4
     warp: bool = False
+    injection: Literal["both", "modulation", "attention"] = "both"
+    context_noise: float = 0.0
     temporal: Literal["full", "causal"] = "full"
     checkpoint: bool = False
 
@@ -72,6 +79,10 @@ class UNetConfig:
             < 1
         ):
             raise UserError("unet: width, multipliers, blocks, patch and own_tokens must be >= 1")
+        if self.injection == "attention" and not self.attention:
+            raise UserError("unet.injection: attention, but unet.attention names no level")
+        if self.context_noise < 0:
+            raise UserError(f"unet.context_noise: {self.context_noise} must not be below 0")
 
     @property
     def divisor(self) -> int:
@@ -86,7 +97,10 @@ class Stage(nn.Module):
         super().__init__()
         self.recompute = config.checkpoint
         self.block = ResBlock(c_in, c_out, config.embedding, config.maps)
-        self.space = SpaceAttention(c_out, config.embedding) if level in config.attention else None
+        cross = config.injection != "modulation"
+        self.space = (
+            SpaceAttention(c_out, config.embedding, cross) if level in config.attention else None
+        )
         self.time = (
             TimeAttention(c_out, frames, config.temporal == "causal")
             if level in config.time_attention
@@ -127,6 +141,7 @@ class SpaceTimeUNet(nn.Module):
         self.noise = mlp([e, e, e])
         self.when = nn.Embedding(frames, e)
         self.pace = nn.Linear(1, e)
+        self.haze = nn.Linear(1, e) if config.context_noise else None
         self.stem = nn.Conv2d(c_in, sizes[0], 3, padding=1)
         self.down, skips, c = self._descend(sizes, frames)
         last = len(sizes) - 1
@@ -147,6 +162,7 @@ class SpaceTimeUNet(nn.Module):
         interval: Tensor,
         modulation: Tensor,
         tokens: Tensor,
+        haze: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """F, float32 (B, P, 3, S, S), and of the same shape what the warp guesses, if there is one.
 
@@ -159,14 +175,22 @@ class SpaceTimeUNet(nn.Module):
             interval: Seconds between frames, (B,).
             modulation: (B, P, E).
             tokens: (B, P, N, E).
+            haze: What `context_noise` adds to the context, unit noise (B, H, 3, S, S) and its
+                standard deviation (B,); nothing outside training.
         """
         b, p = level.shape
-        x = self._inputs(noisy, context, context_mask)
+        thick, looked_at = level.new_zeros(b), context
+        if haze is not None:
+            thick = haze[1]
+            looked_at = context + rearrange(thick, "b -> b 1 1 1 1") * haze[0]
+        x = self._inputs(noisy, looked_at, context_mask)
         embedding = self.noise(level_embedding(level, self.config.embedding).to(modulation.dtype))
         pace = self.pace(
             rearrange(interval.clamp(min=1e-3).log(), "b -> b 1 1").to(embedding.dtype)
         )
         embedding = embedding + self.when.weight[:p] + pace + modulation
+        if self.haze is not None:
+            embedding = embedding + self.haze(rearrange(thick, "b -> b 1 1").to(embedding.dtype))
         embedding = rearrange(embedding, "b p e -> (b p) e")
         tokens = rearrange(tokens, "b p n e -> (b p) n e")
         levels = self._walk(self.stem(x), embedding, tokens, target_mask)

@@ -210,6 +210,17 @@ def test_the_table_has_the_issue_s_rows_and_keys(trained: Path) -> None:
     assert table[0]["mse"] == pytest.approx(float(per_unit.mean()))
 
 
+def test_only_the_controls_that_are_asked_for_are_scored(trained: Path, tmp_path: Path) -> None:
+    where = ["--config", str(trained / "config.yaml"), "--run", str(tmp_path)]
+    weights = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
+    mssim("test", *where, *weights, "--model.controls", '["copy-last-frame"]')
+    table, whole = (json.loads((p / "metrics.json").read_text()) for p in (tmp_path, trained))
+    assert [row["row"] for row in table] == ["model", "copy-last-frame"]
+    assert [row["psnr"] for row in table] == [row["psnr"] for row in whole[:2]]
+    wrong = mssim("test", *where, *weights, "--model.controls", '["copy-first-frame"]')
+    assert "controls" in complaint(wrong) and "copy-first-frame" in complaint(wrong)
+
+
 def test_the_saved_config_has_no_checkpoint_and_is_enough(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """The paper's tables: what is trained, tested and written, with trainings that are made up."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def test_what_is_written(home: Path, pretence: Pretence) -> None:
     assert ours["reference_minus_row_psnr"] == "" and copied["over_copy_psnr"] == ""
     assert float(copied["reference_minus_row_psnr"]) == float(ours["over_copy_psnr"])
     assert float(ours["psnr_low"]) < float(ours["psnr"]) < float(ours["psnr_high"])
+    assert (mean["predicted, dB"], ours["predicted, dB"]) == ("1.5", "")
     text = (home / "out" / "table-0.md").read_text()
+    assert "| predicted, dB |" in text
     assert "| row | PSNR, dB ↑ |" in text and "| paper MSE |" in text
     assert "mean absolute error with copied context frames" in text and "## Missing" in text
 
@@ -147,6 +150,10 @@ def test_rows_that_test_alone_share_one_training(home: Path, pretence: Pretence)
     assert pretence.commands() == ["prepare", "fit", "test", "test"]
     first, second = pretence.ran[2:]
     assert "--data.eval_every" not in first
+    # What all rows must beat is scored with the reference.
+    assert "--model.controls" not in first
+    said = json.loads(second[second.index("--model.controls") + 1])
+    assert said == ["copy-last-frame", "shuffled-actions"]
     assert second[second.index("--data.eval_every") + 1] == "16"
     weights = [words[words.index("--ckpt_path") + 1] for words in (first, second)]
     assert weights[0] == weights[1] and Path(weights[0]).name == "last.ckpt"
@@ -277,7 +284,7 @@ def test_the_time_that_is_left() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["table-99"], "table-99.yaml is not there; configs/tables has figure-4, table-1"),
+        (["table-99"], "table-99.yaml is not there; configs/tables has figure-4, recipe-sweep"),
         (["table-1", "--seeds", 0], "seeds: 0 must be at least 1"),
         (["table-1", "--budget", 0], "budget: 0 must be at least 1"),
         (["table-3a", "--jobs", 0], "jobs: 0 must be at least 1"),
@@ -301,8 +308,9 @@ def test_a_wrong_argument_is_told(
         ({"config": "no.yaml"}, "config: no.yaml is not there"),
         ({"reference": "Median"}, "reference: 'Median' is no row; there are Mean, Softmax"),
         ({"rows": [{"row": "a"}, {"row": "a"}]}, "rows: two are named 'a'"),
-        ({"rows": [{"row": "a", "fit": {}}]}, "'fit' is not known; it may have paper, row"),
+        ({"rows": [{"row": "a", "fit": {}}]}, "'fit' is not known; it may have paper, pre"),
         ({"rows": [{"row": "a", "train": 3}]}, "row 'a': train is 3; it must be pairs"),
+        ({"rows": [{"row": "a", "predicted": "much"}]}, "row 'a': predicted: 'much' must be"),
         ({"rows": [{"row": "a", "paper": {"SSIM": 1}}]}, "row 'a': paper SSIM: 1; numbers of MSE"),
         ({"rows": [{"row": "a", "train": {"x": "{b}"}}]}, "row 'a': {b} is not among `needs`"),
         ({"rows": [{"row": "a", "train": {"run": "x"}}]}, "row 'a': run is set for every run"),

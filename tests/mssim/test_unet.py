@@ -64,6 +64,8 @@ def test_more_frames_than_it_was_made_for_are_refused() -> None:
         ({"time_attention": [-1]}, "unet.time_attention"),
         ({"blocks": 0}, "blocks"),
         ({"patch": 0}, "patch"),
+        ({"injection": "attention", "attention": []}, "unet.injection: attention"),
+        ({"context_noise": -0.1}, "unet.context_noise: -0.1"),
     ],
 )
 def test_configs_that_cannot_be_are_refused(change: dict[str, object], name: str) -> None:
