@@ -65,9 +65,9 @@ demo: setup ## no training: a new person's two minutes, scored and rolled out by
 	$(BIN)/mssim test --config mssim/pretrained/kitchen-32/config.yaml
 	$(BIN)/mssim predict --config mssim/pretrained/kitchen-32/config.yaml
 
-quickstart: setup ## record a small kitchen, train on it, score and roll out, in runs/quickstart (about 7 minutes)
-	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S00,S01,S02,S03 --minutes 4 --size 32
-	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S04,S05 --minutes 2 --size 32
+quickstart: setup ## record a new person, tune the released simulator to them, score before and after, roll out (about 5 minutes)
+	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S05 --minutes 8 --size 32 --seed 1
+	$(BIN)/mssim test --config configs/quickstart.yaml --run runs/quickstart/before --ckpt_path mssim/pretrained/kitchen-32/model.safetensors
 	$(BIN)/mssim fit --config configs/quickstart.yaml
 	$(BIN)/mssim test --config runs/quickstart/config.yaml
 	$(BIN)/mssim predict --config runs/quickstart/config.yaml

@@ -31,14 +31,16 @@ from mssim.metrics.summary import Drift
 Line = dict[str, Any]
 
 PUBLISHED = Path("configs/published/tables")
+_BESIDE = {"copy": "copy-last-frame", "shuffled": "shuffled-actions", "none": "no-action"}
 _PREDICTED = "predicted, dB"
 PAIRED = ("psnr", "mse", "mae", "ssim", "lpips")
 HOW = (
     "Predicted frames only, in [0, 1]; means within a unit (activity instance or episode), then "
     "over units and seeds. Tested are the averaged weights after the last step; no step was "
     "chosen. In brackets, 95 % intervals with seeds and units resampled together (two-way "
-    "bootstrap, widened by Student's t for few seeds). *Over copy* and *over shuffled* are the row "
-    "less copy-last-frame and less itself under shuffled actions, *reference minus row* is what "
+    "bootstrap, widened by Student's t for few seeds). *Over copy*, *over shuffled* and *over "
+    "no-action* are the row less copy-last-frame and less itself under shuffled actions and under "
+    "none, where that was scored; *reference minus row* is what "
     "the row lacks, all paired over seeds and units; 3/3 counts the seeds on the side of the mean. "
     "Motion and gradient are predicted / true: below 1 is frozen or blurred."
 )
@@ -156,9 +158,9 @@ def _line(name: str, way: str, result: RowResult, against: Measured | None) -> L
             line |= _three(key, found[key])
         else:
             line |= {key: result.missing(key, way), f"{key}_low": None, f"{key}_high": None}
-    for title, other in (("copy", "copy-last-frame"), ("shuffled", "shuffled-actions")):
+    for title, other in _BESIDE.items():
         gap = None
-        if way == MODEL:
+        if way == MODEL and other in result.scores[0]:
             gap = difference(measured, result.measured(other), "psnr")
         line |= _gap(f"over_{title}_psnr", gap)
     for key in PAIRED:
@@ -258,6 +260,7 @@ _METRICS = {c.key: c for c in COLUMNS}
 _GAPS = {
     "over_copy_psnr": "over copy, dB",
     "over_shuffled_psnr": "over shuffled, dB",
+    "over_none_psnr": "over no-action, dB",
     "reference_minus_row_psnr": "reference minus row, dB",
 }
 

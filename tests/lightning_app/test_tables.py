@@ -96,6 +96,7 @@ def test_what_is_written(home: Path, pretence: Pretence) -> None:
     )
     assert float(mean["reference_minus_row_psnr_low"]) == pytest.approx(gap, abs=1e-3)
     assert float(ours["over_copy_psnr"]) == pytest.approx(3.0103, abs=1e-3)
+    assert float(ours["over_none_psnr"]) == pytest.approx(4.7712, abs=1e-3)  # thrice the error
     assert ours["reference_minus_row_psnr"] == "" and copied["over_copy_psnr"] == ""
     assert float(copied["reference_minus_row_psnr"]) == float(ours["over_copy_psnr"])
     assert float(ours["psnr_low"]) < float(ours["psnr"]) < float(ours["psnr_high"])
