@@ -15,7 +15,7 @@ from data_modules.commands import read_settings
 from data_modules.files import write_text
 from mssim.errors import UserError
 
-KITCHEN = "kitchen"
+RECORDED = "kitchen"
 """The source that is recorded where it is missing: same seed, same files, so it never travels."""
 
 
@@ -82,7 +82,7 @@ class Job:
         commands = []
         for name, path in self.sources().items():
             jobs = ["--jobs", str(processes)]
-            if name == KITCHEN:
+            if name == RECORDED:
                 commands.append(["record", "--out", str(path), *as_words(record), *jobs])
             elif not path.exists():
                 hint = f"--{name}" if name == "g1" else f"the override {_path(name)}"
