@@ -1,5 +1,6 @@
 """The README keeps its word: commands exist, files are there, numbers are the published."""
 
+import csv
 import json
 import re
 import subprocess
@@ -59,6 +60,32 @@ def test_published_folders_are_whole(folder: Path) -> None:
         "drift.png",
     }
     assert needed <= names
+
+
+def test_the_paper_s_table_is_the_published() -> None:
+    """Table 1, and the verdict on each claim."""
+    with (ROOT / "configs" / "published" / "tables" / "table-1.csv").open() as file:
+        for line in csv.DictReader(file):
+            assert table_line(line) in TEXT, line["row"]
+    page = (ROOT / "configs" / "published" / "claims.md").read_text()
+    verdicts = re.findall(r"^\| ([\w-]+): (.+?) \| \*\*(.+?)\*\* \|", page, re.MULTILINE)
+    assert verdicts
+    for _, says, outcome in verdicts:
+        assert f"| {says} | {outcome} |" in TEXT, says
+
+
+def table_line(line: dict[str, str]) -> str:
+    """A row of `table-1.csv` as the README prints it."""
+    gaps = [gap_of(line, name) for name in ("over_copy_psnr", "reference_minus_row_psnr")]
+    theirs = line["paper PSNR"] and f"{float(line['paper PSNR']):.1f}"
+    return " | ".join([f"| {line['row']}", f"{float(line['psnr']):.2f}", *gaps, f"{theirs} |"])
+
+
+def gap_of(line: dict[str, str], name: str) -> str:
+    if not line[name]:
+        return ""
+    value, low, high = (float(line[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def readme_line(row: dict[str, object]) -> str:

@@ -36,6 +36,8 @@ def make_table(spec: Spec, setting: Setting, jobs: int, out: Path | None = None)
     Raises:
         UserError: Something is not as it should be; what is finished is written.
     """
+    if jobs < 1:
+        raise UserError(f"jobs: {jobs} must be at least 1")
     rows = cells(spec, setting)
     # What all others are compared with comes first.
     order = sorted(rows, key=lambda name: name != spec.reference)

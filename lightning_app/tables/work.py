@@ -73,11 +73,9 @@ def bring(
         finished: Called whenever another test is done.
 
     Raises:
-        UserError: A number is out of range, another call works there, a run is past the budget, or
-            a command failed; the others are done nonetheless.
+        UserError: Another call works there, a run is past the budget, or a command failed; the
+            others are done nonetheless.
     """
-    if jobs < 1:
-        raise UserError(f"jobs: {jobs} must be at least 1")
     if not lacking(rows):
         return
     with locked(setting.runs, "call, or a run that one left behind,") as lock:

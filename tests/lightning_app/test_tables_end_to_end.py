@@ -136,7 +136,7 @@ def test_a_larger_budget_goes_on_from_the_checkpoint(
 def test_kill_9_loses_no_more_than_the_steps_since_the_checkpoint(
     toy: Path, tmp_path: Path
 ) -> None:
-    spec = write_spec(tmp_path, toy, budget=40)
+    spec = write_spec(tmp_path, toy, budget=40, rows=[{"row": "Softmax"}])
     options = {"env": environment(), "cwd": ROOT, "stdout": subprocess.DEVNULL}
     command = [sys.executable, "-m", "lightning_app.tables"]
     killed = [*command, *words(spec, toy, tmp_path / "cut", "--seeds", "1")]
