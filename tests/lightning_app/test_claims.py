@@ -226,7 +226,7 @@ def test_flags_of_the_house_are_flags_of_mssim(file: Path, monkeypatch: pytest.M
         known, run = {**row.train, **cell.flags}, cell.run
         words = [*run.job.words(Path("runs/x")), *as_words(cell.flags)]
         config = parse(*words)
-        assert config.trainer.max_steps == 400 and config.model.init_args.unet.warp
+        assert config.trainer.max_steps == spec.budget
         for flag, value in known.items():
             found: Any = config
             for part in flag.replace("model.", "model.init_args.").split("."):
