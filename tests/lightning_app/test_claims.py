@@ -175,7 +175,7 @@ def test_all_tables_train_their_full_model_once(monkeypatch: pytest.MonkeyPatch)
         spec = read_spec(file)
         last = spec.rows[-1].name if spec.reference is None else spec.reference
         folders |= {cells(spec, Setting(seeds=1))[last][0].run.folder}
-    assert len(SPECS) == 10 and len(folders) == 1
+    assert len(SPECS) == 11 and len(folders) == 1
 
 
 def test_the_claims_of_the_house(monkeypatch: pytest.MonkeyPatch) -> None:
