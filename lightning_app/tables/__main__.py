@@ -15,7 +15,7 @@ from lightning_app.tables.claims import judge, read_claims, report
 from lightning_app.tables.collect import finished
 from lightning_app.tables.runs import KITCHEN, Setting, cells
 from lightning_app.tables.spec import Spec, read_spec
-from lightning_app.tables.work import RECORD, bring, lacking
+from lightning_app.tables.work import bring, lacking, record_flags
 from lightning_app.tables.write import place, write_results
 from mssim.errors import UserError
 
@@ -71,7 +71,8 @@ def make_claims(setting: Setting) -> None:
     facts: dict[str, object] = {"data": setting.data, "budget": ", ".join(map(str, steps))}
     facts |= {"seeds": setting.seeds, "fixed in": CLAIMS}
     whole = all(setting.steps(spec) >= spec.budget for spec in specs.values())
-    published = whole and setting.data == KITCHEN and not setting.overrides
+    ours = setting.data == KITCHEN and setting.size is None
+    published = whole and ours and not setting.overrides
     path = PUBLISHED_CLAIMS if published else setting.runs / PUBLISHED_CLAIMS.name
     write_text(path, report(judged, facts))
     for item in judged:
@@ -90,6 +91,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default=KITCHEN, help="`kitchen`, or a folder of ActionSense")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each row")
     parser.add_argument("--budget", type=int, help="optimizer steps; what the table says")
+    parser.add_argument("--size", type=int, help="pixels a side; what the table says")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--runs", type=Path, default=Path("runs/tables"), help="of the runs")
     parser.add_argument("--out", type=Path, help="in the place of configs/published/tables")
@@ -100,7 +102,8 @@ def main(args: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         overrides = dict(_override(text) for text in given.set)
-        setting = Setting(given.data, given.seeds, given.budget, given.runs, overrides)
+        where = (given.budget, given.runs, given.size)
+        setting = Setting(given.data, given.seeds, *where, overrides)
         if given.name == "claims":
             make_claims(setting)
             return
@@ -108,7 +111,9 @@ def main(args: Sequence[str] | None = None) -> None:
         spec = read_spec(file)
         if given.plan is not None:
             tasks = lacking(cells(spec, setting))
-            write_plan(given.plan, [task.run.job for task in tasks if task.steps], RECORD)
+            write_plan(
+                given.plan, [task.run.job for task in tasks if task.steps], record_flags(setting)
+            )
             return
         make_table(spec, setting, given.jobs, given.out)
     except (UserError, OSError) as error:

@@ -51,6 +51,8 @@ class Setting:
         seeds: How many, from 0.
         budget: Optimizer steps of a row; what the spec says by default.
         runs: Where trainings lie.
+        size: Pixels a side; what the config says by default. A kitchen of another size is recorded
+            beside the one that the config names.
         overrides: Flags for all rows, by name without dashes.
 
     Raises:
@@ -61,6 +63,7 @@ class Setting:
     seeds: int = 3
     budget: int | None = None
     runs: Path = Path("runs/tables")
+    size: int | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class Setting:
             raise UserError(f"seeds: {self.seeds} must be at least 1")
         if self.budget is not None and self.budget < 1:
             raise UserError(f"budget: {self.budget} must be at least 1")
+        if self.size is not None and self.size < 1:
+            raise UserError(f"size: {self.size} must be at least 1")
         if self.data != KITCHEN and not Path(self.data).is_dir():
             raise UserError(f"data: {self.data} is no folder; give {KITCHEN} or one of ActionSense")
 
@@ -153,7 +158,7 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     places = {name: str(run.folder / "checkpoints" / LAST) for name, run in needs.items()}
     given = {**row.train, **setting.overrides}
     train = {k: _filled(v, places) for k, v in given.items() if not k.startswith(TEST_ONLY)}
-    train |= _moved(spec.config, setting.data)
+    train |= _moved(spec.config, setting)
     train |= {"seed_everything": seed, "model.seed": seed, "data.seed": seed}
     read = [
         {k: v for k, v in f.items() if k.startswith(TEST_ONLY)}
@@ -204,23 +209,27 @@ def _needed(need: Need, setting: Setting) -> Run:
     steps = (table.get("trainer") or {}).get("max_steps")
     if not isinstance(steps, int) or steps < 1:
         raise UserError(f"{need.config}: trainer.max_steps must say for how long it is trained")
-    flags = _moved(need.config, setting.data)
+    flags = _moved(need.config, setting)
     what = {"config": _parted(table)[0], "flags": dict(flags), "steps": steps}
     folder = need.run if not flags else need.run.with_name(f"{need.run.name}-{_hash(what)}")
     flags |= {k: v for k, v in setting.overrides.items() if k == "data.store"}
     return Run(Job(folder.name, need.config, steps, flags), folder, _text(what))
 
 
-def _moved(config: Path, data: str) -> dict[str, Any]:
-    """The flags that let a config's source read other data."""
-    if data == KITCHEN:
+def _moved(config: Path, setting: Setting) -> dict[str, Any]:
+    """The flags that let a config's source read other data, or of another size."""
+    if setting.data == KITCHEN and setting.size is None:
         return {}
     settings = read_settings(config)
+    sized = {} if setting.size is None else {"data.size": setting.size}
     sources = list(settings.sources)
     if len(sources) != 1:
         raise UserError(f"{config}: has {len(sources)} sources; other data replace the only one")
     path = f"data.sources.{sources[0]}.source.init_args"
-    flags = {f"{path}.path": data}
+    if setting.data == KITCHEN:
+        here = settings.sources[sources[0]].source.path
+        return sized | {f"{path}.path": str(here.parent / f"{here.name}-{setting.size}")}
+    flags = sized | {f"{path}.path": setting.data}
     if hasattr(settings.sources[sources[0]].source, "missing_video"):
         # Of what people recorded, something is always missing.
         flags[f"{path}.missing_video"] = "skip"

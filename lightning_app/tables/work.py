@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lightning_app.jobs import launch, make
 from lightning_app.parts import locked
 from lightning_app.tables.runs import KITCHEN, Cell, Run, Setting
 from mssim.errors import UserError
 
-RECORD = {"size": 32, "fps": 10, "seed": 0}
-"""Flags of `mssim record`, as `make kitchen` has them."""
+
+def record_flags(setting: Setting) -> dict[str, Any]:
+    """Flags of `mssim record`, as `make kitchen` has them."""
+    return {"size": setting.size or 32, "fps": 10, "seed": 0}
 
 
 @dataclass
@@ -217,7 +220,7 @@ def _preparations(runs: Iterable[Run], setting: Setting) -> list[list[str]]:
     """The commands that make the data of all runs, each once."""
     found: list[list[str]] = []
     for run in runs:
-        for words in run.job.preparations(RECORD, len(os.sched_getaffinity(0))):
+        for words in run.job.preparations(record_flags(setting), len(os.sched_getaffinity(0))):
             # What is not the kitchen was recorded by people.
             if words not in found and (words[0] != "record" or setting.data == KITCHEN):
                 found.append(words)

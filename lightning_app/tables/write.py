@@ -82,6 +82,8 @@ def place(spec: Spec, setting: Setting, rows: Sequence[str], out: Path | None = 
         return Place(setting.runs, f"{steps} steps are fewer than the table's {spec.budget}")
     if out is None and setting.data != KITCHEN:
         return Place(setting.runs, f"it is of {setting.data}; name a folder with --out")
+    if out is None and setting.size is not None:
+        return Place(setting.runs, f"it is of {setting.size} px; name a folder with --out")
     if out is None and setting.overrides:
         return Place(setting.runs, "flags were set by hand; name a folder with --out")
     there = read_lines(folder / f"{spec.name}.csv")
@@ -238,6 +240,8 @@ def _markdown(spec: Spec, setting: Setting, lines: Sequence[Line], done: Sequenc
         "hardware": first["hardware"],
         "reference": spec.reference or "none; rows are tested on other recordings",
     }
+    if setting.size is not None:
+        facts["size"] = f"{setting.size} px"
     if setting.overrides:
         facts["flags"] = setting.overrides
     text = [f"# {spec.title}", "", *(f"- {k}: {v}" for k, v in facts.items()), "", HOW, ""]

@@ -251,6 +251,14 @@ def test_the_kitchen_is_recorded_and_people_are_not(
     pretence.ran.clear()
     make(home, spec, "--seeds", "1", "--data", str(home / "toy"))
     assert pretence.commands() == ["prepare", "fit", "test"]
+    # Of another size, it is another kitchen: a small picture made large shows nothing more.
+    pretence.ran.clear()
+    make(home, spec, "--seeds", "1", "--size", "64")
+    assert pretence.commands() == ["record", "prepare", "fit", "test"]
+    record, prepare, fit, _ = pretence.ran
+    assert record[:5] == ["record", "--out", "runs/kitchen/recordings-64", "--size", "64"]
+    assert prepare[1] == "runs/kitchen/recordings-64" and "--size" in prepare
+    assert fit[fit.index("--data.size") + 1] == "64"
 
 
 def test_runs_are_jobs_of_make_gpu(home: Path) -> None:
@@ -288,6 +296,7 @@ def test_the_time_that_is_left() -> None:
         (["table-99"], "table-99.yaml is not there; configs/tables has figure-4, recipe-sweep"),
         (["table-1", "--seeds", 0], "seeds: 0 must be at least 1"),
         (["table-1", "--budget", 0], "budget: 0 must be at least 1"),
+        (["table-1", "--size", 0], "size: 0 must be at least 1"),
         (["table-3a", "--jobs", 0], "jobs: 0 must be at least 1"),
         (["table-1", "--data", "nowhere"], "data: nowhere is no folder; give kitchen or"),
         (["table-1", "--set", "x"], "--set x: must be FLAG=VALUE"),
