@@ -69,7 +69,7 @@ demo: setup ## no training: a new person's two minutes, scored and rolled out by
 
 quickstart: setup ## record a new person, tune the released simulator to them, score before and after, roll out (about 5 minutes)
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S05 --minutes 8 --size 32 --seed 1
-	$(BIN)/mssim test --config configs/quickstart.yaml --run runs/quickstart/before --ckpt_path mssim/pretrained/kitchen-32/model.safetensors
+	$(BIN)/mssim test --config configs/quickstart.yaml --run runs/quickstart/before --ckpt_path mssim/pretrained/kitchen-32/model.safetensors --model.controls '["copy-last-frame"]'
 	$(BIN)/mssim fit --config configs/quickstart.yaml
 	$(BIN)/mssim test --config runs/quickstart/config.yaml
 	$(BIN)/mssim predict --config runs/quickstart/config.yaml
