@@ -19,7 +19,7 @@ STYLES = {
     "shuffled-actions": ("#e0a030", "-"),
     "no-action": ("#5a9367", "-"),
 }
-SPARE = ("#7b5ea7", "#b0674a", "#3f6fb5", "#94893b")
+SPARE = ("#7b5ea7", "#b0674a", "#3f6fb5", "#94893b", "#2f9e8f", "#c76fa3", "#7f7f7f")
 
 
 def write_drift(path: Path, rows: Mapping[str, Scores], interval: float | None = None) -> None:
@@ -40,6 +40,7 @@ def draw_curves(
     title: str,
     first: str | None = "model",
     interval: float | None = None,
+    what: str = "PSNR, dB",
 ) -> None:
     """Draw PSNR by predicted frame, as a PNG.
 
@@ -49,6 +50,7 @@ def draw_curves(
         title: Above them.
         first: The row that is drawn on top.
         interval: Seconds between frames, for the axis to tell.
+        what: Beside the upright axis.
     """
     figure = Figure(figsize=(7.4, 4.2), dpi=160, layout="constrained")
     axes = figure.add_subplot()
@@ -62,7 +64,7 @@ def draw_curves(
     axes.set_xlim(0.7, length + 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("predicted frame")
-    axes.set_ylabel("PSNR, dB")
+    axes.set_ylabel(what)
     axes.set_title(title, fontsize=10)
     axes.grid(axis="y", color="#e4e6ea")
     axes.set_axisbelow(True)

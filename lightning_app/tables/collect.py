@@ -145,10 +145,9 @@ def difference(a: Measured, b: Measured, metric: str) -> Spread:
     return spread(_whole(a.means[metric] - b.means[metric]))
 
 
-def curve(row: Measured, metric: str) -> list[Interval]:
-    """A metric by predicted frame."""
-    values = np.moveaxis(row.curves[metric], -1, 0)
-    return [_interval(frame) for frame in values]
+def curve(values: Floats) -> list[Interval]:
+    """A metric (S, U, P) by predicted frame."""
+    return [_interval(frame) for frame in np.moveaxis(values, -1, 0)]
 
 
 def _interval(values: Floats) -> Interval:

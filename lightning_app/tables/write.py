@@ -31,7 +31,8 @@ from mssim.metrics.summary import Drift
 Line = dict[str, Any]
 
 PUBLISHED = Path("configs/published/tables")
-_BESIDE = {"copy": "copy-last-frame", "shuffled": "shuffled-actions", "none": "no-action"}
+_COPY = "copy-last-frame"
+_BESIDE = {"copy": _COPY, "shuffled": "shuffled-actions", "none": "no-action"}
 _PREDICTED = "predicted, dB"
 PAIRED = ("psnr", "mse", "mae", "ssim", "lpips")
 HOW = (
@@ -197,13 +198,11 @@ def _curve_lines(
     rows = {row.name: results[row.name] for row in spec.rows if row.name in results}
     measured = {name: result.measured() for name, result in rows.items()}
     if spec.reference in rows:
-        name = "copy-last-frame"
-        rows[name], measured[name] = rows[spec.reference], rows[spec.reference].measured(name)
+        rows[_COPY] = rows[spec.reference]
+        measured[_COPY] = rows[_COPY].measured(_COPY)
     lines: list[Line] = []
-    drawn: dict[str, Drift] = {}
     for name, result in rows.items():
-        curves = {k: curve(measured[name], k) for k in measured[name].curves}
-        drawn[name] = Drift(*(_ends(curves["psnr"], k) for k in ("value", "low", "high")))
+        curves = {k: curve(measured[name].curves[k]) for k in measured[name].curves}
         for frame in range(len(curves["psnr"])):
             line: Line = {"row": name, "frame": frame + 1}
             for key, intervals in curves.items():
@@ -211,9 +210,22 @@ def _curve_lines(
             line |= {} if "lpips" in curves else {"lpips": result.missing("lpips")}
             lines.append(line | {"n_units": len(measured[name].unit)})
             lines[-1] |= _facts(setting.steps(spec), result)
-    title = f"{spec.title}\nmean and 95 % interval over seeds and units"
-    draw_curves(folder / f"{spec.name}.png", drawn, title, first=spec.reference)
+    _draw_curves(folder / f"{spec.name}.png", spec, measured)
     return lines
+
+
+def _draw_curves(path: Path, spec: Spec, measured: Mapping[str, Measured]) -> None:
+    """Rows less copy-last-frame: how hard each unit is would hide what rows differ by."""
+    copied = measured.get(_COPY)
+    drawn, what = {}, "PSNR, dB"
+    if copied is not None:
+        what = f"PSNR over {_COPY}, dB"
+    for name, row in measured.items():
+        if name != _COPY:
+            values = row.curves["psnr"] - (0 if copied is None else copied.curves["psnr"])
+            drawn[name] = Drift(*(_ends(curve(values), k) for k in ("value", "low", "high")))
+    title = f"{spec.title}\nmean and 95 % interval over seeds and units, paired"
+    draw_curves(path, drawn, title, first=spec.reference, what=what)
 
 
 def _ends(intervals: Sequence[Interval], name: str) -> Any:
