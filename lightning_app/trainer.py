@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -163,17 +163,22 @@ class MssimCLI(LightningCLI):
         path = self._run_folder() / "config.yaml"
         if not path.exists():
             return
-        old, new = (_model_of(t) for t in (path.read_text(), self._dump()))
+        remedy = "choose another --run, or remove the folder"
+        try:
+            # Read as a config of today: an argument that came later had what is now its default.
+            before = self._parser(self.subcommand).parse_path(str(path))
+        except ArgumentError as error:
+            raise UserError(f"{path}: {plain(str(error))}; {remedy}") from None
+        old, new = (_model_of(self._dump(c)) for c in (before, self.config[self.subcommand]))
         changed = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
         if changed:
             raise UserError(
                 f"{path}: the run there was trained with another model ({', '.join(changed)} "
-                "differ); choose another --run, or remove the folder"
+                f"differ); {remedy}"
             )
 
-    def _dump(self) -> str:
-        parser, config = self._parser(self.subcommand), self.config[self.subcommand]
-        return str(parser.dump(config, skip_none=False))
+    def _dump(self, config: Namespace) -> str:
+        return str(self._parser(self.subcommand).dump(config, skip_none=False))
 
     def _parse_ckpt_path(self) -> None:
         """Our checkpoints hold no hyperparameters: the config and flags are the one truth."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from helpers.tiny import MSSIM, checkpoint, differences, environment, write_config
 
 from lightning_app.cli import main
@@ -149,6 +150,27 @@ def test_another_model_does_not_go_on(
         line = capsys.readouterr().err.strip()
         assert said in line and "\n" not in line
     assert (tmp_path / "run" / "config.yaml").read_text() == kept
+
+
+def test_a_config_of_an_older_mssim_goes_on_unless_it_says_what_is_unknown(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, path = write_config(tmp_path, toy), tmp_path / "run" / "config.yaml"
+    fit(config, tmp_path / "run", 2)
+    table = yaml.safe_load(path.read_text())
+    # What it had before `injection` was thought of.
+    del table["model"]["init_args"]["unet"]["injection"]
+    path.write_text(yaml.safe_dump(table))
+    fit(config, tmp_path / "run", 3)
+    assert checkpoint(tmp_path / "run")["global_step"] == 3
+    table["model"]["init_args"]["unet"]["wings"] = 2
+    path.write_text(yaml.safe_dump(table))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        fit(config, tmp_path / "run", 4)
+    line = capsys.readouterr().err.strip()
+    assert line.startswith(f"mssim: {path}: ") and "wings" in line and "\n" not in line
+    assert line.endswith("choose another --run, or remove the folder")
 
 
 @pytest.mark.slow
