@@ -89,6 +89,11 @@ class Claims:
     seeds: int
     claims: tuple[Claim, ...]
 
+    def rows(self, table: str) -> set[str]:
+        """The rows of a table that claims are about."""
+        tests = [t for claim in self.claims if claim.table == table for t in claim.tests]
+        return {name for test in tests for name in (test.a, test.b)}
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -164,15 +169,26 @@ def judge(claims: Claims, results: Mapping[str, Mapping[str, RowResult]]) -> lis
     return [Judged(c, outcome, p, x, m, n) for c, (outcome, p), x, m, n in parts]
 
 
-def report(judged: Sequence[Judged], facts: Mapping[str, object]) -> str:
-    """The page, as Markdown."""
+def report(judged: Sequence[Judged], steps: Mapping[str, int], facts: Mapping[str, object]) -> str:
+    """The page, as Markdown.
+
+    Args:
+        judged: The claims.
+        steps: Optimizer steps of each row, by table.
+        facts: To stand above.
+    """
     lines = ["# Which of the paper's claims hold on data with known physics", ""]
     lines += [*(f"- {k}: {v}" for k, v in facts.items()), "", RULES, ""]
-    lines += ["| claim | verdict | p (Holm) | seeds | n |", "|---|---|---:|---:|---:|"]
+    lines += ["| claim | verdict | p (Holm) | steps | seeds | n |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
     for item in judged:
-        seeds = len(item.comparisons[0].spread.by_seed) if item.comparisons else 0
-        run = [f"{item.p:.4f}", str(seeds), str(item.units)] if item.comparisons else ["", "", ""]
-        cells = [f"{item.claim.name}: {item.claim.says}", f"**{item.outcome}**", *run]
+        cells = [f"{item.claim.name}: {item.claim.says}", f"**{item.outcome}**"]
+        if item.comparisons:
+            seeds = len(item.comparisons[0].spread.by_seed)
+            numbers = steps[item.claim.table], seeds, item.units
+            cells += [f"{item.p:.4f}", *map(str, numbers)]
+        else:
+            cells += [""] * 4
         lines.append("| " + " | ".join(cells) + " |")
     for item in judged:
         lines += ["", f"## {item.claim.name} ({item.claim.table}): {item.outcome}", ""]

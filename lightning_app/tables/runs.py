@@ -11,9 +11,9 @@ testing reads: a row that hides a sense at test is another test of the same trai
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,25 @@ def cells(spec: Spec, setting: Setting) -> dict[str, list[Cell]]:
     return {
         row.name: [cell(spec, row, setting, s) for s in range(setting.seeds)] for row in spec.rows
     }
+
+
+def reached(spec: Spec, setting: Setting, rows: Collection[str]) -> Setting:
+    """The call at the largest budget under which all these rows are finished.
+
+    Args:
+        spec: The table.
+        setting: What is asked. It stays where it names a budget, and where no larger one than the
+            table's own was reached.
+        rows: Names of rows.
+    """
+    tested = (p.name.partition("-")[0] for p in setting.runs.glob("*/tests/*-*"))
+    budgets = {int(steps) for steps in tested if steps.isdecimal()}
+    for budget in sorted((b for b in budgets if b > spec.budget), reverse=True):
+        there = replace(setting, budget=budget)
+        found = cells(spec, there)
+        if setting.budget is None and all(c.done for name in rows for c in found[name]):
+            return there
+    return setting
 
 
 def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:

@@ -1,5 +1,6 @@
 """The paper's claims and curves: from finished rows to a page, and the specs of the house."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lightning_app.modules.base import MssimModule
 from lightning_app.tables import __main__ as command
 from lightning_app.tables.claims import METRICS, judge, read_claims, report
 from lightning_app.tables.collect import RowResult, difference, finished, measure
-from lightning_app.tables.runs import Setting, cells
+from lightning_app.tables.runs import Setting, cells, reached
 from lightning_app.tables.spec import Spec, read_spec
 from lightning_app.tables.write import read_lines, write_results
 from lightning_app.trainer import MssimCLI
@@ -87,12 +88,14 @@ def test_claims_are_held_against_the_rows(toy_spec: Spec, tmp_path: Path) -> Non
     # 3 dB between them, the same for every unit and seed; their falls are the same.
     assert [j.outcome for j in judged] == ["holds", "does not hold", "holds", "holds"]
     assert judged[0].comparisons[0].spread.value == pytest.approx(3.01, abs=0.01)
-    text = report(judged, {"data": "toy"})
-    assert "| claim-1: so it is | **does not hold** |" in text
+    text = report(judged, {"table-0": 4}, {"data": "toy"})
+    line = next(line for line in text.splitlines() if line.startswith("| claim-1"))
+    assert line.startswith("| claim-1: so it is | **does not hold** | ")
+    assert line.endswith(" | 4 | 3 | 6 |")
     assert "psnr: Softmax - Mean > 0" in text and "+3.01 [+3.01, +3.01]" in text
     none = judge(claims, {})
     assert {j.outcome for j in none} == {"not run"} and none[0].missing == ("Softmax", "Mean")
-    assert "Not run: Softmax, Mean." in report(none, {})
+    assert "Not run: Softmax, Mean." in report(none, {}, {})
 
 
 def test_too_few_seeds_decide_nothing(toy_spec: Spec, tmp_path: Path) -> None:
@@ -133,6 +136,23 @@ def test_the_command_writes_the_page(
     assert "**holds**" in (tmp_path / "published" / "claims.md").read_text()
     command.main(["claims", "--runs", str(tmp_path / "runs"), "--budget", "3"])
     assert "**not run**" in (tmp_path / "runs" / "claims.md").read_text()
+
+
+def test_claims_are_judged_at_the_largest_budget_that_their_rows_reached(
+    toy_spec: Spec, tmp_path: Path
+) -> None:
+    setting, names = Setting(runs=tmp_path / "runs"), {"Softmax", "Mean"}
+    assert reached(toy_spec, setting, names) is setting
+    results(toy_spec, setting)
+    results(toy_spec, replace(setting, budget=2))
+    assert reached(toy_spec, setting, names).budget is None  # less than the table's own 4
+    results(toy_spec, replace(setting, budget=30))
+    results(toy_spec, replace(setting, budget=9))
+    assert reached(toy_spec, setting, names).budget == 30
+    cells(toy_spec, replace(setting, budget=30))["Mean"][2].folder.joinpath("scores.npz").unlink()
+    assert reached(toy_spec, setting, names).budget == 9
+    assert reached(toy_spec, setting, {"Softmax"}).budget == 30
+    assert reached(toy_spec, replace(setting, budget=4), names).budget == 4
 
 
 def test_a_curve_is_written_and_drawn(toy_spec: Spec, tmp_path: Path) -> None:
