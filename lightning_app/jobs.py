@@ -12,7 +12,6 @@ from typing import IO, Any
 import yaml
 
 from data_modules.commands import read_settings
-from data_modules.files import write_text
 from mssim.errors import UserError
 
 RECORDED = "kitchen"
@@ -132,18 +131,6 @@ def read_plan(file: Path) -> Plan:
     if twice:
         raise UserError(f"{file}: two jobs are named {twice[0]}; a name is a run's folder")
     return Plan(jobs, table.get("record") or {})
-
-
-def write_plan(file: Path, jobs: list[Job], record: dict[str, Any]) -> None:
-    """Write jobs as a plan that `read_plan` reads.
-
-    Args:
-        file: Where to.
-        jobs: In order.
-        record: Flags of `mssim record`.
-    """
-    rows = [{**vars(job), "config": str(job.config)} for job in jobs]
-    write_text(file, yaml.safe_dump({"record": record, "jobs": rows}, sort_keys=False))
 
 
 def as_words(flags: dict[str, Any]) -> list[str]:

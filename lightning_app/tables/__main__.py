@@ -10,12 +10,11 @@ from typing import Any
 import yaml
 
 from data_modules.files import write_text
-from lightning_app.jobs import write_plan
-from lightning_app.tables.claims import judge, read_claims, report
+from lightning_app.tables.claims import judge, less, read_claims, report
 from lightning_app.tables.collect import finished
 from lightning_app.tables.runs import KITCHEN, Setting, cells, reached
 from lightning_app.tables.spec import Spec, read_spec
-from lightning_app.tables.work import bring, lacking, record_flags
+from lightning_app.tables.work import bring
 from lightning_app.tables.write import place, write_results
 from mssim.errors import UserError
 
@@ -75,11 +74,13 @@ def make_claims(setting: Setting) -> None:
         results[name], steps[name] = finished(cells(spec, there)), there.steps(spec)
     judged = judge(claims, results)
     facts = {"data": setting.data, "seeds": setting.seeds, "fixed in": CLAIMS}
+    page = report(judged, steps, facts)
     whole = all(steps[name] >= spec.budget for name, spec in specs.items())
     ours = setting.data == KITCHEN and setting.size is None and setting.seeds >= claims.seeds
-    published = whole and ours and not setting.overrides
-    path = PUBLISHED_CLAIMS if published else setting.runs / PUBLISHED_CLAIMS.name
-    write_text(path, report(judged, steps, facts))
+    lost = PUBLISHED_CLAIMS.exists() and less(page, PUBLISHED_CLAIMS.read_text())
+    published = whole and ours and not setting.chosen and not lost
+    path = PUBLISHED_CLAIMS if published else setting.own / PUBLISHED_CLAIMS.name
+    write_text(path, page)
     for item in judged:
         print(f"{item.outcome:14} {item.claim.name}")
     print(f"wrote {path}")
@@ -101,7 +102,6 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/tables"), help="of the runs")
     parser.add_argument("--out", type=Path, help="in the place of configs/published/tables")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE")
-    parser.add_argument("--plan", type=Path, help="only write the runs as a plan of `make gpu`")
     given = parser.parse_args(args)
     # A call that is ended takes its processes with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -114,12 +114,6 @@ def main(args: Sequence[str] | None = None) -> None:
             return
         file = Path(given.name) if given.name.endswith(".yaml") else SPECS / f"{given.name}.yaml"
         spec = read_spec(file)
-        if given.plan is not None:
-            tasks = lacking(cells(spec, setting))
-            write_plan(
-                given.plan, [task.run.job for task in tasks if task.steps], record_flags(setting)
-            )
-            return
         make_table(spec, setting, given.jobs, given.out)
     except (UserError, OSError) as error:
         print(f"tables: {' '.join(str(error).split())}", file=sys.stderr)

@@ -12,6 +12,7 @@ A test says that a - b lies above (or below) a margin, for each row b. `fall` is
 first predicted frame less that of the last, `last` that of the last.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +195,22 @@ def report(judged: Sequence[Judged], steps: Mapping[str, int], facts: Mapping[st
         lines += ["", f"## {item.claim.name} ({item.claim.table}): {item.outcome}", ""]
         lines += _details(item)
     return "\n".join(lines) + "\n"
+
+
+def less(page: str, than: str) -> bool:
+    """Does a page judge a claim by fewer steps or seeds than another did, or not at all?"""
+    here, there = _judged_by(page), _judged_by(than)
+    return any(
+        any(new < old for new, old in zip(here.get(name, (0, 0)), by, strict=True))
+        for name, by in there.items()
+    )
+
+
+def _judged_by(page: str) -> dict[str, tuple[int, int]]:
+    """Steps and seeds of each claim that was run."""
+    line = r"^\| ([\w-]+): .*\| \*\*.*\*\* \| [\d.]+ \| (\d+) \| (\d+) \| \d+ \|$"
+    found = re.findall(line, page, re.MULTILINE)
+    return {name: (int(steps), int(seeds)) for name, steps, seeds in found}
 
 
 def _details(item: Judged) -> list[str]:

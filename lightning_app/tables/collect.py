@@ -123,9 +123,11 @@ def measure(scores: Sequence[Scores]) -> Measured:
     unit = tables[0].unit
     if any(not np.array_equal(t.unit, unit) for t in tables):
         raise UserError("seeds were scored on other units; remove their tests, and test again")
-    means = {k: np.stack([t.means[k] for t in tables]) for k in tables[0].means}
+    # A seed that was tested before LPIPS had its weights lacks it; so does the row, then.
+    shared = [k for k in tables[0].means if all(k in t.means for t in tables)]
+    means = {k: np.stack([t.means[k] for t in tables]) for k in shared}
     sums = {k: np.stack([t.sums[k] for t in tables]) for k in tables[0].sums}
-    names: list[str] = [k for k in ("psnr", "mse", "lpips") if k == "psnr" or k in scores[0].values]
+    names = ["psnr", "mse", *(k for k in ("lpips",) if k in shared)]
     curves = {k: np.stack([by_frame(s, k)[1] for s in scores]) for k in names}
     means["last"] = curves["psnr"][:, :, -1]
     means["fall"] = curves["psnr"][:, :, 0] - means["last"]

@@ -25,6 +25,7 @@ from lightning_app.checkpoint import BEST, LAST, load_checkpoint
 from lightning_app.jobs import Job, as_words
 from lightning_app.tables.spec import Need, Row, Spec
 from mssim.errors import UserError
+from mssim.metrics.perceptual import cached_weights
 
 KITCHEN = "kitchen"
 """The data of the config itself; anything else is a folder for its source."""
@@ -36,6 +37,8 @@ TEST_ONLY = (
     "data.eval_batch_size",
     "data.absent",
 )
+HARDWARE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "data.workers")
+"""Flags that say on what, and not what, is computed."""
 _FREE = ("run", "report", "last", "data.store", "trainer.max_steps")
 _CONTROLS = ["copy-last-frame", "shuffled-actions"]
 """Of a row that is not the reference; what the reference must beat stands below a table."""
@@ -75,6 +78,18 @@ class Setting:
             raise UserError(f"size: {self.size} must be at least 1")
         if self.data != KITCHEN and not Path(self.data).is_dir():
             raise UserError(f"data: {self.data} is no folder; give {KITCHEN} or one of ActionSense")
+
+    @property
+    def own(self) -> Path:
+        """Where tables go that are not published, each sort of data apart."""
+        data = [] if self.data == KITCHEN else [Path(self.data).resolve().name]
+        size = [] if self.size is None else [f"{self.size}px"]
+        return self.runs / "-".join([*data, *size])
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The overrides that change what a row is."""
+        return {k: v for k, v in self.overrides.items() if k not in HARDWARE}
 
     def steps(self, spec: Spec) -> int:
         """Optimizer steps of each row."""
@@ -187,7 +202,7 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     if row.name != spec.reference:
         test.setdefault("model.controls", _CONTROLS)
     trained, tested = _parted(content(spec.config))
-    known = {k: v for k, v in train.items() if k not in _FREE}
+    known = {k: v for k, v in train.items() if k not in (*_FREE, *HARDWARE)}
     what = {
         "config": trained,
         "flags": known,
@@ -196,8 +211,11 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     name = _hash(what)
     job = Job(name, spec.config, setting.steps(spec), train)
     run = Run(job, setting.runs / name, _text(what), tuple(needs.values()))
-    folder = run.folder / "tests" / f"{job.steps}-{_hash({'config': tested, 'flags': test})}"
-    return Cell(run, test, folder)
+    asked: dict[str, Any] = {"config": tested, "flags": test}
+    if cached_weights():
+        # What could not be measured before can be now: another test.
+        asked["weights"] = cached_weights()
+    return Cell(run, test, run.folder / "tests" / f"{job.steps}-{_hash(asked)}")
 
 
 def content(file: Path) -> dict[str, Any]:
@@ -231,7 +249,7 @@ def _needed(need: Need, setting: Setting) -> Run:
     flags = _moved(need.config, setting)
     what = {"config": _parted(table)[0], "flags": dict(flags), "steps": steps}
     folder = need.run if not flags else need.run.with_name(f"{need.run.name}-{_hash(what)}")
-    flags |= {k: v for k, v in setting.overrides.items() if k == "data.store"}
+    flags |= {k: v for k, v in setting.overrides.items() if k in ("data.store", *HARDWARE)}
     return Run(Job(folder.name, need.config, steps, flags), folder, _text(what))
 
 

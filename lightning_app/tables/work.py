@@ -33,12 +33,14 @@ class Task:
         run: The training.
         steps: Optimizer steps that it lacks.
         cells: Tests to do once it is done.
+        fault: Why it cannot be done; None if it can.
     """
 
     title: str
     run: Run
     steps: int
     cells: list[Cell] = field(default_factory=list)
+    fault: str | None = None
 
 
 @dataclass
@@ -76,7 +78,7 @@ def bring(
         finished: Called whenever another test is done.
 
     Raises:
-        UserError: Another call works there, a run is past the budget, or a command failed; the
+        UserError: Another call works there, or a run is past the budget or a command failed; the
             others are done nonetheless.
     """
     if not lacking(rows):
@@ -127,7 +129,8 @@ class _Crew:
         Raises:
             UserError: One failed; the others are done.
         """
-        waiting, failed = list(tasks), []
+        waiting = [task for task in tasks if task.fault is None]
+        failed = [task.fault for task in tasks if task.fault is not None]
         running: list[_Process] = []
         try:
             while waiting or running:
@@ -207,13 +210,15 @@ class _Process:
 
 
 def _task(title: str, run: Run) -> Task:
-    step, steps = run.step(), run.job.steps
-    if step > steps:
-        raise UserError(
-            f"budget: {run.folder} is trained for {step} steps already, and is to be tested at "
-            f"{steps}; ask for {step} or more, or remove that folder"
-        )
-    return Task(title, run, steps - step)
+    lacking = run.job.steps - run.step()
+    if lacking >= 0:
+        return Task(title, run, lacking)
+    step, folder = run.step(), run.folder
+    fault = (
+        f"{title}: {folder} is trained for {step} steps already, and is to be tested at "
+        f"{run.job.steps}; ask for a budget of {step} or more, or move that folder away"
+    )
+    return Task(title, run, 0, fault=fault)
 
 
 def _preparations(runs: Iterable[Run], setting: Setting) -> list[list[str]]:

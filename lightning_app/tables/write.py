@@ -80,22 +80,22 @@ def place(spec: Spec, setting: Setting, rows: Sequence[str], out: Path | None = 
     """
     folder, steps = out or PUBLISHED, setting.steps(spec)
     if steps < spec.budget:
-        return Place(setting.runs, f"{steps} steps are fewer than the table's {spec.budget}")
+        return Place(setting.own, f"{steps} steps are fewer than the table's {spec.budget}")
     if out is None and setting.data != KITCHEN:
-        return Place(setting.runs, f"it is of {setting.data}; name a folder with --out")
+        return Place(setting.own, f"it is of {setting.data}; name a folder with OUT=")
     if out is None and setting.size is not None:
-        return Place(setting.runs, f"it is of {setting.size} px; name a folder with --out")
-    if out is None and setting.overrides:
-        return Place(setting.runs, "flags were set by hand; name a folder with --out")
+        return Place(setting.own, f"it is of {setting.size} px; name a folder with OUT=")
+    if out is None and setting.chosen:
+        return Place(setting.own, "flags were set by hand; name a folder with OUT=")
     there = read_lines(folder / f"{spec.name}.csv")
     for line in there:
         if int(line["budget"]) > steps or int(line["seeds"]) > setting.seeds:
             more = f"{line['seeds']} seeds of {line['budget']} steps"
-            return Place(setting.runs, f"{folder} has {more}, which is not replaced by less")
+            return Place(setting.own, f"{folder} has {more}, which is not replaced by less")
     known = {row.name for row in spec.rows}
     lost = [line["row"] for line in there if line["row"] in known and line["row"] not in rows]
     if lost:
-        return Place(setting.runs, f"{folder} has rows that are still missing here: {lost[0]}")
+        return Place(setting.own, f"{folder} has rows that are still missing here: {lost[0]}")
     return Place(folder)
 
 
@@ -105,7 +105,7 @@ def read_lines(path: Path) -> list[dict[str, str]]:
         return []
     lines = list(csv.DictReader(io.StringIO(path.read_text())))
     if any(not {"row", "budget", "seeds"} <= line.keys() for line in lines):
-        raise UserError(f"{path}: is no table of ours; remove it, or choose another --out")
+        raise UserError(f"{path}: is no table of ours; remove it, or choose another OUT=")
     return lines
 
 

@@ -49,7 +49,9 @@ class Spread:
     def p_value(self, bound: float = 0.0, above: bool = True) -> float:
         """The least level at which the two-sided interval lies on one side of a bound.
 
-        It can be no less than what R resamples can tell, 2 / R. 1 where there is no interval.
+        It can be no less than what R resamples can tell, 2 / R, nor than Student's t has it: far
+        out, resamples of few seeds know only the same extreme seed, so that their quantiles stand
+        still where t's tails go on. 1 where there is no interval.
 
         Args:
             bound: What is excluded.
@@ -59,7 +61,14 @@ class Spread:
         levels = np.arange(1, len(self.deviations) // 2) * 2 / len(self.deviations)
         low, high = self._ends(levels)
         excluded = low > bound if above else high < bound
-        return float(levels[np.argmax(excluded)]) if excluded.any() else 1.0
+        resampled = float(levels[np.argmax(excluded)]) if excluded.any() else 1.0
+        error, beyond = (
+            float(self.deviations.std()),
+            self.value - bound if above else bound - self.value,
+        )
+        if not error:
+            return resampled
+        return max(resampled, min(1.0, 2 * float(stats.t.sf(beyond / error, self.freedom))))
 
     def _ends(self, alpha: Floats) -> tuple[Floats, Floats]:
         if np.isnan(self.freedom):

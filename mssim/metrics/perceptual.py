@@ -125,6 +125,12 @@ class VideoDistance:
     n_frames: int
 
 
+def cached_weights() -> list[str]:
+    """Names of the files in torch.hub's cache that metrics here would use."""
+    names = [*(file for _, file in BACKBONES.values()), I3D_FILE]
+    return sorted(name for name in names if (_cache() / name).is_file())
+
+
 def load_lpips(backbone: Backbone, size: int, path: Path | None = None) -> Lpips | Missing:
     """LPIPS with the real backbone from `path`, or else from the cache of torch.hub.
 

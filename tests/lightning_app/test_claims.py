@@ -16,7 +16,7 @@ from data_modules.module import DataModule
 from lightning_app.jobs import as_words
 from lightning_app.modules.base import MssimModule
 from lightning_app.tables import __main__ as command
-from lightning_app.tables.claims import METRICS, judge, read_claims, report
+from lightning_app.tables.claims import METRICS, judge, less, read_claims, report
 from lightning_app.tables.collect import RowResult, difference, finished, measure
 from lightning_app.tables.runs import Setting, cells, reached
 from lightning_app.tables.spec import Spec, read_spec
@@ -136,6 +136,24 @@ def test_the_command_writes_the_page(
     assert "**holds**" in (tmp_path / "published" / "claims.md").read_text()
     command.main(["claims", "--runs", str(tmp_path / "runs"), "--budget", "3"])
     assert "**not run**" in (tmp_path / "runs" / "claims.md").read_text()
+    # Neither may a clone without runs, nor one with fewer seeds, take away what is published.
+    for more in (
+        ["--runs", str(tmp_path / "none")],
+        ["--runs", str(tmp_path / "runs"), "--seeds", "2"],
+    ):
+        command.main(["claims", *more])
+        assert "**holds**" in (tmp_path / "published" / "claims.md").read_text()
+    assert "**not run**" in (tmp_path / "none" / "claims.md").read_text()
+
+
+def test_a_page_that_knows_less_is_seen() -> None:
+    line = "| {}: they say | **{}** | 0.0100 | {} | {} | 28 |\n"
+    page = line.format("a-b", "undecided", 300, 3) + line.format("c", "does not hold", 600, 3)
+    assert not less(page, page) and not less(page, "")
+    assert less("", page) and less(line.format("a-b", "holds", 300, 3), page)
+    for steps, seeds, said in ((900, 5, False), (300, 3, True), (600, 2, True)):
+        other = line.format("a-b", "holds", 300, 3) + line.format("c", "holds", steps, seeds)
+        assert less(other, page) is said
 
 
 def test_claims_are_judged_at_the_largest_budget_that_their_rows_reached(

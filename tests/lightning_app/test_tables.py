@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import pytest
 from helpers.tables import Pretence, write_spec
 from helpers.tiny import write_config
 
-from lightning_app.jobs import read_plan
 from lightning_app.parts import locked
-from lightning_app.tables import work
+from lightning_app.tables import runs, work
 from lightning_app.tables.__main__ import main as tables
 from lightning_app.tables.runs import Setting, cells
 from lightning_app.tables.spec import Spec, read_spec
@@ -118,8 +118,11 @@ def test_less_never_replaces_more(
     make(home, spec, "--seeds", "1", "--budget", "6")
     assert lines(home / "out")["Mean"]["seeds"] == "2"
     assert "has 2 seeds of 6 steps, which is not replaced by less" in capsys.readouterr().out
+    pretence.ran.clear()
     said = refused(capsys, spec, "--runs", home / "runs", "--out", home / "out", "--budget", "5")
-    assert "is trained for 6 steps already" in said and "ask for 6 or more" in said
+    assert "is trained for 6 steps already" in said and "ask for a budget of 6 or more" in said
+    # The third seed knows of none of that.
+    assert pretence.commands() == ["prepare", "fit", "test", "fit", "test"]
     # A larger budget takes the table's place once all of its rows are there.
     pretence.fails = "mean"
     with pytest.raises(SystemExit):
@@ -261,17 +264,28 @@ def test_the_kitchen_is_recorded_and_people_are_not(
     assert fit[fit.index("--data.size") + 1] == "64"
 
 
-def test_runs_are_jobs_of_make_gpu(home: Path) -> None:
+def test_weights_that_come_later_are_another_test(
+    home: Path, pretence: Pretence, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = spec_in(home)
-    make(home, spec, "--plan", str(home / "plan.yaml"))
-    plan = read_plan(home / "plan.yaml")
-    rows = cells(read_spec(spec), Setting(runs=home / "runs"))
-    runs = [cell.run.folder.name for row in rows.values() for cell in row]
-    assert [job.name for job in plan.jobs] == runs and len(set(runs)) == 6
-    assert [job.overrides.get("model.encoder.fusion") for job in plan.jobs] == ["mean"] * 3 + [
-        None
-    ] * 3
-    assert [job.overrides["model.seed"] for job in plan.jobs] == [0, 1, 2] * 2
+    make(home, spec, "--seeds", "1")
+    pretence.ran.clear()
+    monkeypatch.setattr(runs, "cached_weights", lambda: ["alexnet-owt-7be5be79.pth"])
+    make(home, spec, "--seeds", "1")
+    assert pretence.commands() == ["prepare", "test", "test"]
+
+
+def test_finished_rows_travel_without_their_weights(home: Path, pretence: Pretence) -> None:
+    spec = spec_in(home)
+    make(home, spec, "--set", "trainer.accelerator=auto")
+    assert pretence.ran[1][pretence.ran[1].index("--trainer.accelerator") + 1] == "auto"
+    written = (home / "out" / "table-0.csv").read_text()
+    # As `make gpu-tables` packs them.
+    for folder in [*home.glob("runs/*/checkpoints"), home / "out"]:
+        shutil.rmtree(folder)
+    pretence.ran.clear()
+    make(home, spec)
+    assert pretence.ran == [] and (home / "out" / "table-0.csv").read_text() == written
 
 
 def test_one_call_at_a_time(

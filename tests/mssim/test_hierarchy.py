@@ -68,7 +68,8 @@ def test_intervals_of_three_seeds_cover_the_truth(by_seed: float, by_unit: float
         falls += min(found.p_value(1.0), found.p_value(1.0, above=False)) <= 0.05
     # Over 1,500 trials these are .94 to .95, and .81 where Student's t is left out of the first.
     assert 0.9 <= inside / times <= 0.99
-    assert falls == times - inside
+    # At the edge, Student's own tail is now and then the longer one.
+    assert times - inside - 0.02 * times <= falls <= times - inside
 
 
 def test_units_are_the_same_for_all_seeds() -> None:
@@ -86,6 +87,18 @@ def test_p_values_are_those_of_the_interval() -> None:
     assert found.interval(1 - p - 0.002).low > 0 > found.interval(1 - p + 0.002).low
     assert found.p_value(above=False) == 1.0 or found.p_value(above=False) > 0.5
     assert spread(made(np.random.default_rng(3), (3, 20), truth=50.0)).p_value() <= 4 / RESAMPLES
+
+
+@pytest.mark.parametrize("distance", [1.0, 5.0, 20.0])
+def test_far_out_seeds_alone_have_student_s_tail(distance: float) -> None:
+    """Three seeds that units hardly blur: no surer than a t-test of three numbers can be."""
+    seeds = np.array([[-0.02], [0.01], [0.01]]) + 0.01 * np.sqrt(3) * distance
+    found = spread(seeds + 1e-4 * np.random.default_rng(0).normal(size=(3, 20)))
+    expected = stats.ttest_1samp(seeds[:, 0], 0.0).pvalue
+    assert found.p_value() == pytest.approx(expected, rel=0.1) or found.p_value() > expected
+    assert found.p_value() >= 0.9 * expected and found.p_value(above=False) == 1.0
+    if distance == 20:
+        assert expected < 0.005 and found.p_value() == pytest.approx(expected, rel=0.1)
 
 
 def test_edges() -> None:
