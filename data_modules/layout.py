@@ -24,6 +24,7 @@ class WindowPlan:
     strides: list[int]
     start_every: int
     eval_every: int
+    eval_skip: int
     text: Detail
     sense_dropout: float
     absent: tuple[str, ...]
@@ -114,6 +115,7 @@ class Layout:
             plan.context + plan.predict,
             plan.strides if train else [1],
             plan.start_every if train else plan.eval_every,
+            0 if train else plan.eval_skip,
         )
 
     def _captions(

@@ -40,6 +40,8 @@ class DataModule(pl.LightningDataModule):
         strides: Rows between the frames of a training window; 1 by default.
         start_every: Rows between the starts of training windows.
         eval_every: Rows between the starts of validation and test windows, which have stride 1.
+        eval_skip: Rows at the beginning of each unit that those leave out. With one context frame
+            and three rows less, the same frames are predicted as with four.
         text: How much is said about a window; `varied` is for training a text tower.
         use_senses: Only these senses of `senses`; all by default.
         absent: Senses that training has but validation, test and predict hide, as if a glove had
@@ -73,6 +75,7 @@ class DataModule(pl.LightningDataModule):
         strides: list[int] | None = None,
         start_every: int = 1,
         eval_every: int = 4,
+        eval_skip: int = 0,
         text: Detail = "phrase",
         use_senses: list[str] | None = None,
         absent: list[str] | None = None,
@@ -94,7 +97,7 @@ class DataModule(pl.LightningDataModule):
         self.store = Path(store)
         self.context, self.predict, self.predict_min = context, predict, predict_min
         self.strides = [1] if strides is None else strides
-        self.start_every, self.eval_every = start_every, eval_every
+        self.start_every, self.eval_every, self.eval_skip = start_every, eval_every, eval_skip
         self.text: Detail = text
         self.absent = [] if absent is None else absent
         self.past_actions = past_actions
@@ -242,6 +245,7 @@ class DataModule(pl.LightningDataModule):
             self.strides,
             self.start_every,
             self.eval_every,
+            self.eval_skip,
             self.text,
             self.sense_dropout,
             tuple(self.absent),
@@ -267,6 +271,8 @@ class DataModule(pl.LightningDataModule):
         for name, value in positive.items():
             if value < 1:
                 raise UserError(f"data.{name}: {value} must be at least 1")
+        if self.eval_skip < 0:
+            raise UserError(f"data.eval_skip: {self.eval_skip} must be at least 0")
         if not self.sources:
             raise UserError("data.sources is empty; name at least one source")
         if not self.strides or min(self.strides) < 1:

@@ -91,6 +91,7 @@ def index_windows(
     length: int,
     strides: Sequence[int],
     every: int,
+    skip: int = 0,
 ) -> WindowIndex:
     """All windows that fit, ordered by track, span, stride and start.
 
@@ -100,6 +101,7 @@ def index_windows(
         length: T.
         strides: Rows between frames.
         every: Rows between starts.
+        skip: Rows left out at the beginning of each span.
     """
     parts: list[NDArray[np.int64]] = []
     for unit, frames, inside, track in spans:
@@ -109,7 +111,7 @@ def index_windows(
                 continue
             for stride in strides:
                 last = span.stop - 1 - (length - 1) * stride
-                starts = np.arange(span.start, last + 1, every)
+                starts = np.arange(span.start + skip, last + 1, every)
                 rows = np.stack(np.broadcast_arrays(track, starts, stride, unit + number), axis=1)
                 parts.append(rows.astype(np.int64))
     table = np.concatenate(parts) if parts else np.zeros((0, 4), np.int64)

@@ -34,6 +34,7 @@ TEST_ONLY = (
     "model.perception",
     "model.controls",
     "data.eval_every",
+    "data.eval_skip",
     "data.eval_batch_size",
     "data.absent",
 )
@@ -246,9 +247,10 @@ def _needed(need: Need, setting: Setting) -> Run:
     steps = (table.get("trainer") or {}).get("max_steps")
     if not isinstance(steps, int) or steps < 1:
         raise UserError(f"{need.config}: trainer.max_steps must say for how long it is trained")
-    flags = _moved(need.config, setting)
+    moved = _moved(need.config, setting)
+    flags = {**need.train, **moved}
     what = {"config": _parted(table)[0], "flags": dict(flags), "steps": steps}
-    folder = need.run if not flags else need.run.with_name(f"{need.run.name}-{_hash(what)}")
+    folder = need.run if not moved else need.run.with_name(f"{need.run.name}-{_hash(what)}")
     flags |= {k: v for k, v in setting.overrides.items() if k in ("data.store", *HARDWARE)}
     return Run(Job(folder.name, need.config, steps, flags), folder, _text(what))
 

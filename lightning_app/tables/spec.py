@@ -65,10 +65,12 @@ class Need:
     Args:
         config: As for `mssim fit`; it says for how many steps.
         run: Its folder.
+        train: Flags of its training.
     """
 
     config: Path
     run: Path
+    train: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,8 @@ def _flags(what: str, table: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _need(name: str, table: Any) -> Need:
-    _known(f"need {name}", table, {"config", "run"}, {"config", "run"})
-    return Need(Path(table["config"]), Path(table["run"]))
+    _known(f"need {name}", table, {"config", "run", "train"}, {"config", "run"})
+    return Need(Path(table["config"]), Path(table["run"]), _flags(f"need {name}", table, "train"))
 
 
 def _known(what: str, table: Any, known: set[str], needed: set[str]) -> None:

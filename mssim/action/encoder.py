@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mssim.action.anchor import Anchor
 from mssim.action.baselines import Binding, BindingKind, Felt, make_binding
-from mssim.action.experts import Experts, masked_mean, reconstruction_loss
+from mssim.action.experts import Experts, masked_mean, mlp, reconstruction_loss
 from mssim.action.fusion import Fusion, FusionKind
 from mssim.action.interaction import InteractionKind, interact, norm_loss
 from mssim.batch import Batch
@@ -110,6 +110,8 @@ class ActionEncoder(nn.Module):
             self.fusion = Fusion(config.fusion, streams, config.feature)
             if config.anchor != "none":
                 self.anchor = Anchor(config.feature, residual=config.anchor == "residual")
+            if config.text == "expert":
+                self.words = mlp([config.feature, *config.projection, config.feature], norms=1)
 
     def forward(self, batch: Batch, seen: Tensor, text: Tensor | None = None) -> Encoding:
         """Encode a batch.
@@ -159,21 +161,27 @@ class ActionEncoder(nn.Module):
         """The experts' codes (B, T, M, Z)."""
         return self.experts.encode(self.normalizer(batch.senses, batch.source))
 
-    def align(self, codes: Tensor, context: Tensor) -> Tensor:
-        """Codes (B, T, M, Z) to anchored features (B, T, M, D); context (B, D), unit norm."""
+    def align(self, codes: Tensor, context: Tensor, text: Tensor | None = None) -> Tensor:
+        """Codes (B, T, M, Z) to anchored features (B, T, M, D), text (B, D) as one more.
+
+        A prompt is an expert whose frozen tower has encoded it already; what it lacks is a head
+        (section 7.8.1). Context (B, D) has unit norm.
+        """
         features = self.experts.project(codes)
+        if text is not None:
+            said = repeat(self.words(text), "b d -> b t 1 d", t=codes.shape[1])
+            features = torch.cat([features, said.to(features.dtype)], dim=2)
         return features if self.config.anchor == "none" else self.anchor(features, context)
 
     def _fuse(self, batch: Batch, context: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor]:
         actions = self.normalizer(batch.senses, batch.source)
         codes = self.experts.encode(actions)
         ssl = reconstruction_loss(self.experts.decode(codes), actions, batch.presence)
-        features, presence = self.align(codes, context), batch.presence
-        if self.config.text == "expert":
-            if text is None:
-                raise UserError("encoder.text is `expert`, but the batch has no text features")
-            words = repeat(text, "b d -> b t 1 d", t=batch.length).to(features.dtype)
-            features = torch.cat([features, words], dim=2)
-            said = torch.tensor([bool(s) for s in batch.text], device=presence.device)
-            presence = torch.cat([presence, repeat(said, "b -> b t 1", t=batch.length)], dim=2)
-        return self.fusion(features, presence), ssl
+        presence = batch.presence
+        if self.config.text != "expert":
+            return self.fusion(self.align(codes, context), presence), ssl
+        if text is None:
+            raise UserError("encoder.text is `expert`, but the batch has no text features")
+        said = torch.tensor([bool(s) for s in batch.text], device=presence.device)
+        presence = torch.cat([presence, repeat(said, "b -> b t 1", t=batch.length)], dim=2)
+        return self.fusion(self.align(codes, context, text), presence), ssl

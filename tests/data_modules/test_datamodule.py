@@ -239,6 +239,16 @@ def test_no_sentence_tells_the_grip_of_a_hidden_hand(toy: Path) -> None:
     assert told[True] == {t.split(",")[0] for t in told[False]}
 
 
+def test_windows_of_one_and_of_four_context_frames_predict_the_same_frames(toy: Path) -> None:
+    few = module(toy, context=1, eval_every=2, eval_skip=3).datasets
+    many = module(toy, context=4, eval_every=2).datasets
+    for split in ("val", "test"):
+        one, four = few[split].index, many[split].index
+        assert len(one) and np.array_equal(one.start + 1, four.start + 4)
+        assert np.array_equal(one.unit, four.unit)
+    assert len(few["train"]) > len(many["train"])
+
+
 def test_varied_captions_are_drawn_by_seed_epoch_and_window(toy: Path) -> None:
     data = module(toy, text="varied", strides=[1, 3], start_every=1)
     windows = data.datasets["train"]

@@ -269,8 +269,23 @@ def test_flags_of_the_house_are_flags_of_mssim(file: Path, monkeypatch: pytest.M
             found: Any = config
             for part in flag.replace("model.", "model.init_args.").split("."):
                 found = found[part]
-            value = "runs/tower/checkpoints/last.ckpt" if value == "{tower}" else value
+            for name, need in spec.needs.items():
+                value = f"{need.run}/checkpoints/last.ckpt" if value == f"{{{name}}}" else value
             assert found == value or str(found) == str(value), flag
+
+
+@pytest.mark.parametrize("file", SPECS, ids=lambda p: p.stem)
+def test_nobody_has_seen_whom_a_row_tests_on(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the row's own training nor the tower that it takes."""
+    monkeypatch.chdir(ROOT)
+    split = "data.sources.kitchen.split"
+    for row in cells(read_spec(file), Setting(seeds=1)).values():
+        run = row[0].run
+        tested = {**run.job.overrides, **row[0].flags}.get(f"{split}.test", ["S05"])
+        assert run.needs
+        for job in (run.job, *(need.job for need in run.needs)):
+            seen = job.overrides.get(f"{split}.train", ["S00", "S01", "S02", "S03"])
+            assert len(seen) == 4 and not set(seen) & set(tested)
 
 
 def test_a_flag_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,10 @@ def test_words_are_one_more_expert_where_something_was_said() -> None:
     change = (one - two).abs().amax(dim=(1, 2))
     assert change[0] > 1e-3 and change[2] > 1e-3
     assert change[1] == 0 and change[3] == 0
+    # Its tower is frozen; a head of its own learns what it is worth.
+    one.sum().backward()
+    grad = encoder.words[0].weight.grad
+    assert grad is not None and grad.abs().sum() > 0
 
 
 def test_text_alone_is_one_prompt_for_all_frames() -> None:
