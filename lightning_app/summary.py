@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from jsonargparse import ArgumentError
 from torch import Tensor
@@ -44,7 +45,13 @@ TABLE_5 = (
         11_537_408,
         "three hyperplane layers of width 1024, 8 x 1024^2 + 3 (1024^2 + 1024), "
         "not the projections",
-        ("encoder.experts.heads", "encoder.anchor", "encoder.fusion", "encoder.binding"),
+        (
+            "encoder.experts.heads",
+            "encoder.words",
+            "encoder.anchor",
+            "encoder.fusion",
+            "encoder.binding",
+        ),
     ),
     (
         "signal decoder",
@@ -211,10 +218,11 @@ def room(name: str) -> str:
     return ".".join(parts[: 2 if parts[0] in ("encoder", "net") else 1])
 
 
-def summary(plan: Plan) -> str:
-    """The model in numbers, as Markdown."""
+def summary(plan: Plan) -> tuple[str, list[dict[str, object]]]:
+    """The model in numbers: as Markdown, and the lines of the paper's Table 5."""
     simulator = make(plan)
     held = grouped(parameters(simulator), room)
+    rows = _beside(held)
     forward, both = passes(plan, simulator)
     spent = grouped(forward, room)
     total, flops = sum(held.values()), sum(spent.values())
@@ -236,7 +244,7 @@ def summary(plan: Plan) -> str:
     ]
     if simulator.tower is None:
         lines += [f"The tower ({plan.tower.kind}) is frozen and no part of the model.", ""]
-    return "\n".join([*lines, *_beside(held)])
+    return "\n".join([*lines, *_markdown(rows)]), rows
 
 
 def _line(name: str, held: int, total: int, spent: int, flops: int) -> str:
@@ -246,20 +254,27 @@ def _line(name: str, held: int, total: int, spent: int, flops: int) -> str:
     )
 
 
-def _beside(held: dict[str, int]) -> list[str]:
+def _beside(held: dict[str, int]) -> list[dict[str, object]]:
     """Our counts beside the paper's."""
-    lines = [
-        "The paper's Table 5, and what its rows really count by its released code:",
-        "",
-        "| row | paper | what it is | ours | our modules |",
-        "|---|---:|---|---:|---|",
-    ]
+    rows: list[dict[str, object]] = []
     for row, paper, what, rooms in TABLE_5:
         ours = sum(n for name, n in held.items() if f"{name}.".startswith(tuple(rooms)))
         present = [r for r in rooms if any(f"{n}.".startswith(r) for n in held)] if rooms[0] else []
-        lines.append(f"| {row} | {paper:,} | {what} | {ours:,} | {', '.join(present) or 'all'} |")
+        modules = ", ".join(present) or "all"
+        rows.append({"row": row, "ours": ours, "modules": modules, "paper": paper, "what": what})
+    return rows
+
+
+def _markdown(rows: list[dict[str, object]]) -> list[str]:
+    lines = [
+        "The paper's Table 5, and what its rows really count by its released code:",
+        "",
+        "| row | ours | our modules | paper | what the paper's is |",
+        "|---|---:|---|---:|---|",
+    ]
     return [
         *lines,
+        *("| {row} | {ours:,} | {modules} | {paper:,} | {what} |".format(**row) for row in rows),
         "",
         f"The paper's Table 6: a policy network of {TABLE_6:,} parameters, which cannot be "
         "reproduced from its description. There is none here yet.",
@@ -275,12 +290,15 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="summary", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", required=True, help="a Simulator's; overrides may follow")
-    parser.add_argument("--out", type=Path, help="Markdown file to write as well")
+    parser.add_argument(
+        "--out", type=Path, help="Markdown file to write as well, and a csv beside it"
+    )
     given, overrides = parser.parse_known_args(args)
     try:
-        text = summary(read_plan(["--config", given.config, *overrides]))
+        text, rows = summary(read_plan(["--config", given.config, *overrides]))
         if given.out is not None:
             write_text(given.out, f"`{given.config}`: {text}")
+            write_text(given.out.with_suffix(".csv"), pd.DataFrame(rows).to_csv(index=False))
     except (UserError, OSError, ArgumentError) as error:
         print(f"summary: {' '.join(plain(str(error)).split())}", file=sys.stderr)
         raise SystemExit(2) from None
