@@ -1,5 +1,7 @@
 """Scoring: what each row of a table got right, window by window, on all ranks."""
 
+import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -133,4 +135,12 @@ def device_name(device: torch.device) -> str:
     """Hardware in words, for the head of a table."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def _processor() -> str:
+    """Linux says it in a file; elsewhere Python may know."""
+    file = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", file.read_text() if file.exists() else "", re.M)
+    return found[1] if found else platform.processor() or "CPU"
