@@ -105,8 +105,9 @@ gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at
 PARCEL := runs/gpu/tables.tgz
 gpu-tables: setup ## on a GPU: train and test NAMES="table-1 ..." for MINUTES=8, JOBS=8 rows at once; finished rows in runs/gpu/tables.tgz
 	if [ -f $(PARCEL) ]; then tar xzf $(PARCEL); fi
-	timeout $(MINUTES)m bash -c 'for name in $(NAMES); do $(BIN)/python -m lightning_app.tables $$name $(ASKED) --set trainer.accelerator=gpu; done' || true
-	mkdir -p $(dir $(PARCEL)) && tar czf $(PARCEL) --exclude=checkpoints --exclude=logs runs/tables
+	mkdir -p $(dir $(PARCEL)) runs/tables
+	timeout $(MINUTES)m bash -c 'for name in $(NAMES); do $(BIN)/python -m lightning_app.tables $$name $(ASKED) --set trainer.accelerator=gpu || exit; done'; code=$$?; \
+	tar czf $(PARCEL) --exclude=checkpoints --exclude=logs runs/tables; [ $$code = 0 -o $$code = 124 ]  # 124: the time was up
 
 release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32
 	$(BIN)/python -m lightning_app.release --run runs/kitchen --out mssim/pretrained/kitchen-32

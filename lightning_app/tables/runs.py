@@ -21,7 +21,7 @@ import yaml
 
 from data_modules.commands import read_settings
 from data_modules.files import write_text
-from lightning_app.checkpoint import BEST, LAST, load_checkpoint
+from lightning_app.checkpoint import LAST, load_checkpoint
 from lightning_app.jobs import Job, as_words
 from lightning_app.tables.spec import Need, Row, Spec
 from mssim.errors import UserError
@@ -113,18 +113,14 @@ class Run:
     what: str
     needs: tuple["Run", ...] = ()
 
+    @property
+    def weights(self) -> Path:
+        """Where its newest weights lie."""
+        return self.folder / "checkpoints" / LAST
+
     def step(self) -> int:
         """Optimizer steps done."""
-        path = self.weights()
-        return 0 if path is None else int(load_checkpoint(path)["global_step"])
-
-    def weights(self) -> Path | None:
-        """The newest weights; the best are all that comes back from `make gpu`."""
-        for name in (LAST, BEST):
-            path = self.folder / "checkpoints" / name
-            if path.exists():
-                return path
-        return None
+        return int(load_checkpoint(self.weights)["global_step"]) if self.weights.exists() else 0
 
     def fit(self) -> list[str]:
         """The command that brings it to its budget."""
@@ -153,7 +149,7 @@ class Cell:
 
     def test(self) -> list[str]:
         """The command that makes it."""
-        weights = ["--ckpt_path", str(self.run.weights())]
+        weights = ["--ckpt_path", str(self.run.weights)]
         return ["test", *self.run.job.words(self.folder), *_QUIET, *as_words(self.flags), *weights]
 
 
@@ -177,12 +173,14 @@ def reached(spec: Spec, setting: Setting, rows: Collection[str]) -> Setting:
             table's own was reached.
         rows: Names of rows.
     """
+    if setting.budget is not None:
+        return setting
     tested = (p.name.partition("-")[0] for p in setting.runs.glob("*/tests/*-*"))
     budgets = {int(steps) for steps in tested if steps.isdecimal()}
     for budget in sorted((b for b in budgets if b > spec.budget), reverse=True):
         there = replace(setting, budget=budget)
         found = cells(spec, there)
-        if setting.budget is None and all(c.done for name in rows for c in found[name]):
+        if all(c.done for name in rows for c in found[name]):
             return there
     return setting
 
@@ -190,7 +188,7 @@ def reached(spec: Spec, setting: Setting, rows: Collection[str]) -> Setting:
 def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     """The test of one row under one seed."""
     needs = {name: _needed(spec.needs[name], setting) for name in sorted(row.needs())}
-    places = {name: str(run.folder / "checkpoints" / LAST) for name, run in needs.items()}
+    places = {name: str(run.weights) for name, run in needs.items()}
     given = {**row.train, **setting.overrides}
     train = {k: _filled(v, places) for k, v in given.items() if not k.startswith(TEST_ONLY)}
     train |= _moved(spec.config, setting)
@@ -213,9 +211,9 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     job = Job(name, spec.config, setting.steps(spec), train)
     run = Run(job, setting.runs / name, _text(what), tuple(needs.values()))
     asked: dict[str, Any] = {"config": tested, "flags": test}
-    if cached_weights():
+    if weights := cached_weights():
         # What could not be measured before can be now: another test.
-        asked["weights"] = cached_weights()
+        asked["weights"] = weights
     return Cell(run, test, run.folder / "tests" / f"{job.steps}-{_hash(asked)}")
 
 

@@ -210,13 +210,12 @@ class _Process:
 
 
 def _task(title: str, run: Run) -> Task:
-    lacking = run.job.steps - run.step()
-    if lacking >= 0:
-        return Task(title, run, lacking)
-    step, folder = run.step(), run.folder
+    step, steps = run.step(), run.job.steps
+    if step <= steps:
+        return Task(title, run, steps - step)
     fault = (
-        f"{title}: {folder} is trained for {step} steps already, and is to be tested at "
-        f"{run.job.steps}; ask for a budget of {step} or more, or move that folder away"
+        f"{title}: {run.folder} is trained for {step} steps already, and is to be tested at "
+        f"{steps}; ask for a budget of {step} or more, or move that folder away"
     )
     return Task(title, run, 0, fault=fault)
 

@@ -62,13 +62,11 @@ class Spread:
         low, high = self._ends(levels)
         excluded = low > bound if above else high < bound
         resampled = float(levels[np.argmax(excluded)]) if excluded.any() else 1.0
-        error, beyond = (
-            float(self.deviations.std()),
-            self.value - bound if above else bound - self.value,
-        )
+        error = float(self.deviations.std())
         if not error:
             return resampled
-        return max(resampled, min(1.0, 2 * float(stats.t.sf(beyond / error, self.freedom))))
+        t = (self.value - bound) / error * (1 if above else -1)
+        return max(resampled, min(1.0, 2 * float(stats.t.sf(t, self.freedom))))
 
     def _ends(self, alpha: Floats) -> tuple[Floats, Floats]:
         if np.isnan(self.freedom):

@@ -196,6 +196,5 @@ def test_every_table_of_the_house_runs(
     assert {row.name for row in spec.rows} <= found.keys()
     assert all(0 < psnr < 60 for psnr in found.values())
     # Preparing, and trainings and tests that no table before this one has made.
-    assert here.count("test") <= len(spec.rows) and here.count("fit") <= len(spec.rows) + len(
-        spec.needs
-    )
+    assert here.count("test") <= len(spec.rows)
+    assert here.count("fit") <= len(spec.rows) + len(spec.needs)
