@@ -14,21 +14,23 @@ from mssim.metrics.collect import Scores
 from mssim.metrics.frames import SSIM_SIZE
 from mssim.metrics.intervals import Interval
 from mssim.metrics.perceptual import Missing, VideoDistance
-from mssim.metrics.summary import Summary, compare, per_unit, summarise
+from mssim.metrics.summary import CORRELATION, Summary, compare, per_unit, summarise
 
 Row = dict[str, Any]
 
 MODEL = "model"
 NOT_MEASURED = Missing("not measured", "run `mssim test` with it")
 HOW = (
-    "Predicted frames only, in [0, 1], rounded to the 256 levels of a video file. Each number is a "
-    "mean within a unit (activity instance or episode), then over units. PSNR is that of a unit's "
-    "pooled error; PSNR/frame is the mean of single frames, each capped at 50 dB. Motion and "
-    "gradient are predicted / true over all windows: below 1 is frozen or blurred, above 1 is "
-    "restless or noisy. FVD and KVD (squared MMD, cubic kernel) compare clips of context and "
-    "predicted frames together in the features of I3D. In brackets, 95 % intervals over units: BCa "
-    "bootstrap of 10,000 resamples, Student's t for means of fewer than 20 units; for FVD and KVD "
-    "the spread of 200 resamples about the value, which leaves their bias at small N in."
+    "Predicted frames only, in [0, 1], rounded to the 256 levels of a video file. Each number is "
+    "a mean within a unit (activity instance or episode), then over units. PSNR is that of a "
+    "unit's pooled error; PSNR/frame is the mean of single frames, each capped at 50 dB. Motion "
+    "and gradient are predicted / true over all windows: below 1 is frozen or blurred, above 1 "
+    "is restless or noisy. Gradient r is the correlation of predicted with true image gradients: "
+    "noise raises the ratio and not r. FVD and KVD (squared MMD, cubic kernel) compare clips of "
+    "context and predicted frames together in the features of I3D. In brackets, 95 % intervals "
+    "over units: BCa bootstrap of 10,000 resamples, Student's t for means of fewer than 20 "
+    "units; for FVD and KVD the spread of 200 resamples about the value, which leaves their bias "
+    "at small N in."
 )
 
 
@@ -53,6 +55,7 @@ COLUMNS = (
     Column("kvd", "KVD", 3, "↓"),
     Column("motion", "motion", 2, "→1"),
     Column("gradient", "gradient", 2, "→1"),
+    Column(CORRELATION, "gradient r", 3, "↑"),
 )
 
 
@@ -183,6 +186,8 @@ def _row(name: str, summary: Summary, lpips: str | Missing | None) -> Row:
     for key in ("motion", "gradient"):
         if row[key] is None:
             row[key] = f"no true {key}; the ratio divides by it"
+    if row.get(CORRELATION, 0.0) is None:
+        row[CORRELATION] = "no true gradient; nothing to correlate with"
     if "lpips" in row:
         row["lpips_backbone"] = str(lpips)
     else:

@@ -21,6 +21,7 @@ NAMES = (
     "motion_true",
     "gradient_predicted",
     "gradient_true",
+    "gradient_shared",
 )
 SSIM_SIZE = 11
 """Pixels a side of the window of SSIM, which smaller frames do not fill."""
@@ -44,7 +45,8 @@ def score_windows(predicted: Tensor, true: Tensor, last: Tensor) -> dict[str, Te
         By name in `NAMES`, each float32 (B, P): mean squared and mean absolute error; SSIM with a
         Gaussian window of 11 pixels and sigma 1.5 (Wang et al. 2004) and borders mirrored, NaN for
         frames smaller than the window; motion, the mean |frame - previous frame|; and gradient, the
-        mean squared difference of neighbouring pixels, of the predicted and of the true frames.
+        mean squared difference of neighbouring pixels, of the predicted and of the true frames,
+        with the mean product of both, which their correlation is made of.
 
     Raises:
         ValueError: The shapes disagree.
@@ -59,8 +61,9 @@ def score_windows(predicted: Tensor, true: Tensor, last: Tensor) -> dict[str, Te
         "ssim": _ssim(predicted, true),
         "motion_predicted": motion(predicted, last),
         "motion_true": motion(true, last),
-        "gradient_predicted": gradient_energy(predicted),
-        "gradient_true": gradient_energy(true),
+        "gradient_predicted": gradient_product(predicted, predicted),
+        "gradient_true": gradient_product(true, true),
+        "gradient_shared": gradient_product(predicted, true),
     }
 
 
@@ -70,10 +73,13 @@ def motion(video: Tensor, last: Tensor) -> Tensor:
     return (video - before).abs().mean(dim=(2, 3, 4))
 
 
-def gradient_energy(video: Tensor) -> Tensor:
-    """Mean squared finite difference down and across of (B, P, 3, S, S): (B, P). Blur lowers it."""
-    down = video.diff(dim=3).square().mean(dim=(2, 3, 4))
-    across = video.diff(dim=4).square().mean(dim=(2, 3, 4))
+def gradient_product(one: Tensor, other: Tensor) -> Tensor:
+    """Mean product of the finite differences, down plus across, of two (B, P, 3, S, S): (B, P).
+
+    Of a video with itself it is the energy of its gradients, which blur lowers.
+    """
+    down = (one.diff(dim=3) * other.diff(dim=3)).mean(dim=(2, 3, 4))
+    across = (one.diff(dim=4) * other.diff(dim=4)).mean(dim=(2, 3, 4))
     return down + across
 
 

@@ -28,6 +28,7 @@ CAP = 50.0
 FLOOR = 1e-10
 """Least mean squared error of a unit: 100 dB, where nothing differs at all."""
 UNIT_MEANS = ("mse", "mae", "psnr", "psnr_frame", "ssim", "lpips")
+CORRELATION = "gradient_correlation"
 RATIOS = ("motion", "gradient")
 
 
@@ -37,7 +38,9 @@ class UnitTable:
 
     Attributes:
         unit: int64 (U,), sorted.
-        means: By metric, (U,): mean over the unit's frames; `psnr` of the unit's pooled error.
+        means: By metric, (U,): mean over the unit's frames; `psnr` of the unit's pooled error;
+            `gradient_correlation` of its predicted with its true image gradients, pooled over
+            frames: 0 where the predicted frames have none, NaN where the true ones have none.
         sums: (U,) sums over frames, of `motion_predicted`, `motion_true` and so on.
         capped: Share of all frames at `CAP`.
         n_windows: Windows with at least one frame scored.
@@ -102,6 +105,8 @@ def per_unit(scores: Scores) -> UnitTable:
     means["psnr_frame"] = group.mean(frame_psnr)
     sums = {k: group.sum(v) for k, v in values.items() if k.startswith("gradient_")}
     sums |= {k: group.following_sum(v) for k, v in values.items() if k.startswith("motion_")}
+    if "gradient_shared" in sums:  # scores of earlier versions lack it
+        means[CORRELATION] = _correlation(sums)
     capped = float((frame_psnr[mask] >= CAP - 1e-6).mean())
     return UnitTable(units, means, sums, capped, len(unit))
 
@@ -159,6 +164,17 @@ def drift(scores: Scores, level: float = 0.95, seed: int = 0) -> Drift:
         points.append(mean_interval(seen, level, seed) if seen.size else Interval(nan, nan, nan))
     value, low, high = (np.array([getattr(p, k) for p in points]) for k in ("value", "low", "high"))
     return Drift(value, low, high)
+
+
+def _correlation(sums: dict[str, Floats]) -> Floats:
+    """sum(a b) / sqrt(sum(a^2) sum(b^2)) over the gradients of a unit, (U,).
+
+    About zero, not about the mean: a picture's gradients sum to what its edges differ by.
+    """
+    scale = np.sqrt(sums["gradient_predicted"] * sums["gradient_true"])
+    shared = sums["gradient_shared"]
+    blank = np.where(sums["gradient_true"] > 0, 0.0, nan)
+    return np.divide(shared, scale, out=blank, where=scale > 0)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def test_scores_match_numpy_and_torchmetrics() -> None:
                 "motion_predicted": np.abs(p[b, f] - before[0]).mean(),
                 "motion_true": np.abs(t[b, f] - before[1]).mean(),
                 "gradient_predicted": (down**2).mean() + (across**2).mean(),
+                "gradient_shared": (down * np.diff(t[b, f], axis=1)).mean()
+                + (across * np.diff(t[b, f], axis=2)).mean(),
             }
             for name, value in want.items():
                 assert scores[name][b, f].item() == pytest.approx(value, rel=2e-4), name

@@ -7,7 +7,7 @@ from scipy import stats
 
 from mssim.errors import UserError
 from mssim.metrics.collect import Scores
-from mssim.metrics.frames import NAMES
+from mssim.metrics.frames import NAMES, score_windows
 from mssim.metrics.intervals import (
     mean_interval,
     paired_interval,
@@ -190,3 +190,45 @@ def test_seed_and_level_reach_the_interval() -> None:
     )
     assert base.low != seeded.low
     assert base.low < narrow.low < narrow.high < base.high
+
+
+def test_gradient_ratio_is_bought_with_noise_and_correlation_is_not() -> None:
+    torch.manual_seed(0)
+    true = torch.rand(4, 3, 3, 16, 16)
+    last, mask = true[:, 0], torch.ones(4, 3, dtype=torch.bool)
+
+    def numbers(predicted: torch.Tensor) -> dict[str, float]:
+        scores = score_windows(predicted, true, last)
+        table = per_unit(Scores(torch.arange(4), torch.tensor([0, 0, 1, 1]), scores, mask))
+        return {name: i.value for name, i in summarise(table).intervals.items()}
+
+    flat = true.mean(dim=(3, 4), keepdim=True)
+    blurred, perfect = flat + 0.5 * (true - flat), numbers(true)
+    noisy = numbers(blurred + 0.3 * torch.randn_like(true))
+    assert perfect["gradient_correlation"] == pytest.approx(1, abs=1e-6)
+    assert numbers(1 - true)["gradient_correlation"] == pytest.approx(-1, abs=1e-6)
+    half = numbers(blurred)
+    assert half["gradient"] == pytest.approx(0.25, abs=1e-4)
+    assert half["gradient_correlation"] == pytest.approx(1, abs=1e-6)
+    assert abs(noisy["gradient"] - 1) < abs(half["gradient"] - 1)
+    assert noisy["gradient_correlation"] < 0.7
+
+
+def test_gradient_correlation_is_numpys_over_a_unit_s_frames() -> None:
+    rng = np.random.default_rng(0)
+    predicted, true = (rng.random((2, 3, 3, 16, 16), np.float32) for _ in range(2))
+    scores = score_windows(
+        torch.from_numpy(predicted), torch.from_numpy(true), torch.from_numpy(true[:, 0])
+    )
+    one = Scores(torch.arange(2), torch.zeros(2).long(), scores, torch.ones(2, 3).bool())
+    ours = per_unit(one).means["gradient_correlation"]
+    gradients = [
+        np.concatenate([np.diff(v, axis=-2).ravel(), np.diff(v, axis=-1).ravel()])
+        for v in (predicted, true)
+    ]
+    a, b = gradients
+    assert ours == pytest.approx([(a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())], abs=1e-5)
+    for name, wanted in (("gradient_predicted", 0.0), ("gradient_true", np.nan)):
+        flat = {**scores, name: 0 * scores["mse"], "gradient_shared": 0 * scores["mse"]}
+        found = per_unit(Scores(one.window, one.unit, flat, one.mask))
+        assert found.means["gradient_correlation"] == pytest.approx([wanted], nan_ok=True)
