@@ -15,7 +15,11 @@ from mssim.video.simulator import VideoSimulator
 Control = Literal["copy-last-frame", "held-action", "shuffled-actions", "no-action"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 """What a model must beat."""
+GUIDED = "guided"
+"""The model drawn with guidance, which moves frames away from those of no action. It buys sharpness
+with error and flatters `shuffled-actions`, so no other row is guided."""
 ROWS = ("model", *CONTROLS)
+"""What a test has, `GUIDED` aside, which needs a guidance to draw with."""
 
 
 def predict_row(
@@ -28,14 +32,15 @@ def predict_row(
 ) -> Tensor:
     """A row's predicted frames, uint8 (B, P, 3, S, S).
 
-    The noise is a function of seed and window: the same for every row.
+    The noise is a function of seed and window: the same for every row. The sampler's guidance is
+    for `GUIDED` alone.
 
     Args:
-        row: One of `ROWS`.
+        row: One of `ROWS`, or `GUIDED`.
         simulator: Trained.
         batch: What is to be predicted.
         partner: Windows of other units, whose actions `shuffled-actions` takes.
-        sampler: One setting for all rows.
+        sampler: One setting for all rows, guidance aside.
         seed: Of the noise.
     """
     if row == "copy-last-frame":
@@ -47,6 +52,8 @@ def predict_row(
         batch = hold_action(batch)
     elif row == "shuffled-actions":
         batch = take_actions(batch, partner)
+    if row != GUIDED:
+        sampler = replace(sampler, guidance=0.0)
     sources = generators(seed, 0, batch.window)
     return to_uint8(simulator.sample(batch, sampler, sources, condition=row != "no-action"))
 

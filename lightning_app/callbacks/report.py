@@ -121,11 +121,12 @@ def _interval(module: Simulator) -> float:
 def _facts(module: Simulator) -> Mapping[str, object]:
     """What a number in the table came from."""
     trainer, sampler = module.trainer, module.sampler
+    guidance = f"guidance 0 (row guided: {module.guided:g})" if module.guided else "guidance 0"
     return {
         "data": ", ".join(module.data.source_names),
         "size": f"{module.data.clock.size} px",
         "checkpoint": trainer.ckpt_path or "none",
-        "sampler": f"{sampler.kind}, {sampler.steps} steps, guidance {sampler.guidance:g}",
+        "sampler": f"{sampler.kind}, {sampler.steps} steps, {guidance}",
         "seed": module.seed,
         "precision": trainer.precision,
         "hardware": device_name(module.device),

@@ -1,6 +1,7 @@
 """Simulator: the video diffusion simulator with its action encoder, trained end to end."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_modules.windows import Ask, Windows
 from lightning_app.build import TowerConfig, build_simulator
 from lightning_app.checkpoint import check_fit, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
-from lightning_app.rows import CONTROLS, Control, predict_row
+from lightning_app.rows import CONTROLS, GUIDED, Control, predict_row
 from lightning_app.scoring import Judges, PerceptionConfig, Scoring
 from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
@@ -42,7 +43,10 @@ class Simulator(MssimModule):
         tower: Of frames and text.
         unet: The space-time network.
         diffusion: What is diffused, and how.
-        sampler: How frames are drawn, the same for all rows of a table.
+        sampler: How frames are drawn, the same for all rows of a table, but for its guidance:
+            `predict` draws with it, and of a table the row `guided` alone.
+        guided: Guidance of the row `guided` that `test` adds; the sampler's by default, and 0
+            leaves the row out.
         weights: Of the loss.
         drop_condition: Share of training windows that see the null condition.
         init: Checkpoint of a `Simulator` run, or released weights, to start from, statistics of
@@ -70,6 +74,7 @@ class Simulator(MssimModule):
         unet: UNetConfig = UNetConfig(),  # noqa: B008 - frozen
         diffusion: DiffusionConfig = DiffusionConfig(),  # noqa: B008 - frozen
         sampler: SamplerConfig = SamplerConfig(),  # noqa: B008 - frozen
+        guided: float | None = None,
         weights: LossWeights = LossWeights(),  # noqa: B008 - frozen
         drop_condition: float = 0.1,
         init: Path | None = None,
@@ -82,6 +87,7 @@ class Simulator(MssimModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, seed)
         self.sampler, self.weights = sampler, weights
+        self.guided = sampler.guidance if guided is None else guided
         self.init, self.init_encoder = init, init_encoder
         self.perception, self.predict = perception, predict
         self.controls = CONTROLS if controls is None else tuple(controls)
@@ -155,7 +161,9 @@ class Simulator(MssimModule):
 
     def _open_scoring(self, windows: Windows, tested: bool) -> None:
         """Choose rows and partners for these windows; `test` insists on all that it is asked."""
-        rows: tuple[str, ...] = ("model", *(self.controls if tested else VALIDATION_CONTROLS))
+        guided = (GUIDED,) if tested and self.guided else ()
+        controls = self.controls if tested else VALIDATION_CONTROLS
+        rows: tuple[str, ...] = ("model", *guided, *controls)
         judges = None
         if tested:
             frames = self.data.context + self.data.predict
@@ -175,8 +183,9 @@ class Simulator(MssimModule):
         theirs = self.partner_of[batch.window.cpu().numpy()]
         ask = Ask(theirs, 0, batch.length - batch.context)
         partner = self.data.datasets[split].__getitems__(ask).to(self.device)
+        sampler = replace(self.sampler, guidance=self.guided)
         for row in self.scoring.rows:
-            frames = predict_row(row, self.simulator, batch, partner, self.sampler, self.seed)
+            frames = predict_row(row, self.simulator, batch, partner, sampler, self.seed)
             self.scoring.update(row, batch, frames)
 
     def _begin(self) -> None:

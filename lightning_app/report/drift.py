@@ -14,6 +14,7 @@ from mssim.metrics.summary import Drift, drift
 
 STYLES = {
     "model": ("#d1495b", "-"),
+    "guided": ("#d1495b", ":"),
     "copy-last-frame": ("#5b6472", "--"),
     "held-action": ("#2a7f9e", "-"),
     "shuffled-actions": ("#e0a030", "-"),

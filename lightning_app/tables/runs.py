@@ -31,6 +31,7 @@ KITCHEN = "kitchen"
 """The data of the config itself; anything else is a folder for its source."""
 TEST_ONLY = (
     "model.sampler",
+    "model.guided",
     "model.perception",
     "model.controls",
     "data.eval_every",
@@ -199,7 +200,7 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     ]
     test = {**read[0], **row.test, **read[1]}
     if row.name != spec.reference:
-        test.setdefault("model.controls", _CONTROLS)
+        test = {"model.controls": _CONTROLS, "model.guided": 0.0, **test}
     trained, tested = _parted(content(spec.config))
     known = {k: v for k, v in train.items() if k not in (*_FREE, *HARDWARE)}
     what = {

@@ -13,7 +13,7 @@ import numpy as np
 from data_modules.files import write_text
 from lightning_app.report.drift import draw_curves
 from lightning_app.report.table import COLUMNS, MODEL, Column, bracket
-from lightning_app.rows import CONTROLS
+from lightning_app.rows import CONTROLS, GUIDED
 from lightning_app.tables.collect import (
     DISTANCES,
     Measured,
@@ -129,7 +129,10 @@ def write_results(
 
 
 def table_lines(spec: Spec, setting: Setting, results: Mapping[str, RowResult]) -> list[Line]:
-    """The finished rows in the paper's order, and below them what the reference must beat."""
+    """The finished rows in the paper's order.
+
+    Below them stand the reference drawn with guidance, and what it must beat.
+    """
     reference = results.get(spec.reference or "")
     against = None if reference is None else reference.measured()
     foretold = any(row.predicted is not None for row in spec.rows)
@@ -142,7 +145,9 @@ def table_lines(spec: Spec, setting: Setting, results: Mapping[str, RowResult]) 
             line |= _facts(setting.steps(spec), results[row.name])
             lines.append(line | {f"paper {k}": row.paper.get(k) for k in PAPER})
     if reference is not None:
-        for way in CONTROLS:
+        for way in (GUIDED, *CONTROLS):
+            if way not in reference.scores[0]:
+                continue
             line = _line(way, way, reference, against) | _facts(setting.steps(spec), reference)
             lines.append(line | {f"paper {k}": None for k in PAPER})
     return lines

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.actionsense_writer import write_actionsense
 from helpers.tiny import ROWS, checkpoint, environment, write_robot
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from lightning_app.cli import main
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
+PRETRAINED = ROOT / "mssim" / "pretrained"
 CPU = [
     *("--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.strategy", "auto"),
     *("--trainer.max_steps", "2", "--trainer.val_check_interval", "2"),
@@ -116,9 +118,21 @@ def test_a_simulator_s_config_runs(
     assert all(checkpoint(run, stem)["global_step"] == 2 for stem in kept)
     saved = ["--config", str(run / "config.yaml")]
     main(["test", *saved])
-    assert [row["row"] for row in json.loads((run / "metrics.json").read_text())] == ROWS
+    guided = [] if name == "full.yaml" else ["guided"]
+    rows = [row["row"] for row in json.loads((run / "metrics.json").read_text())]
+    assert rows == ["model", *guided, *ROWS[1:]]
     main(["predict", *saved, "--data.horizon", "10", "--data.rollouts", "1"])
     assert len(list((run / "rollouts").glob("*.mp4"))) == 1 and (run / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [*CONFIGS.glob("*.yaml"), CONFIGS / "tables" / "kitchen.yaml", *PRETRAINED.rglob("*.yaml")],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_nothing_is_rolled_out_with_guidance_that_no_headline_row_has(file: Path) -> None:
+    model = yaml.safe_load(file.read_text()).get("model", {})
+    assert model.get("init_args", {}).get("sampler", {}).get("guidance", 0.0) == 0.0
 
 
 def test_the_encoder_s_config_runs(robot: Path, tmp_path: Path) -> None:

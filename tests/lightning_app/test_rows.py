@@ -13,7 +13,7 @@ from helpers.worlds import make_batch, make_simulator
 from data_modules.partners import partners
 from lightning_app.cli import main
 from lightning_app.report.scores import read_scores
-from lightning_app.rows import ROWS, hold_action, predict_row, take_actions
+from lightning_app.rows import GUIDED, ROWS, hold_action, predict_row, take_actions
 from lightning_app.scoring import Scoring
 from mssim.batch import to_uint8
 from mssim.errors import UserError
@@ -97,6 +97,34 @@ def test_all_rows_meet_the_same_noise() -> None:
     assert not torch.equal(rows["model"], predict_row("model", simulator, still, still, SAMPLER, 1))
     last = batch.frames["ego"][:, 3:4].expand(-1, 8, -1, -1, -1)
     assert torch.equal(rows["copy-last-frame"], last)
+
+
+def test_guidance_reaches_the_row_guided_and_no_other() -> None:
+    """Or error would sharpen the model and flatter its margin over shuffled actions."""
+    simulator = make_simulator().eval()
+    batch, partner = make_batch(seed=0), make_batch(seed=1)
+    strong = replace(SAMPLER, guidance=3.0)
+    for row in ROWS:
+        plain, asked = (
+            predict_row(row, simulator, batch, partner, s, 0) for s in (SAMPLER, strong)
+        )
+        assert torch.equal(plain, asked), row
+    guided = predict_row(GUIDED, simulator, batch, partner, strong, 0)
+    drawn = simulator.sample(batch, strong, generators(0, 0, batch.window))
+    assert torch.equal(guided, to_uint8(drawn))
+    assert not torch.equal(guided, predict_row("model", simulator, batch, partner, strong, 0))
+
+
+def test_guided_is_a_row_of_its_own_after_the_model(trained: Path, tmp_path: Path) -> None:
+    words = ["test", "--config", str(trained / "config.yaml"), "--run", str(tmp_path)]
+    weights = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
+    main([*words, *weights, "--model.sampler.guidance", "2.0"])
+    plain, guided = (json.loads((p / "metrics.json").read_text()) for p in (trained, tmp_path))
+    assert [row["row"] for row in guided] == ["model", "guided", *ROWS[1:]]
+    rows = {row["row"]: row for row in guided}
+    assert all(rows[row["row"]]["psnr"] == row["psnr"] for row in plain)
+    assert rows["guided"]["psnr"] != rows["model"]["psnr"]
+    assert "guidance 0 (row guided: 2)" in (tmp_path / "metrics.md").read_text()
 
 
 def test_a_window_s_noise_is_its_own() -> None:
