@@ -55,7 +55,7 @@ class DataModule(pl.LightningDataModule):
         seed: Of shuffling, dropout and predicted lengths.
         limit: Only the first so many recordings of each split.
         epoch_batches: Training batches an epoch; all windows once by default.
-        horizon: Frames that `predict` rolls out.
+        horizon: Frames that `predict` rolls out, and that `test` scores of a rollout.
         rollouts: Most rollouts that `predict` shows.
 
     Raises:
@@ -105,6 +105,8 @@ class DataModule(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.seed, self.limit, self.epoch_batches = seed, limit, epoch_batches
         self.horizon, self.rollouts = horizon, rollouts
+        self.tests_rollouts = False
+        """Whether `test` also reads the first `horizon` frames of a unit; a model asks for it."""
         self._loaders: list[Loader] = []
         self._check()
 
@@ -191,17 +193,25 @@ class DataModule(pl.LightningDataModule):
         """Validation windows; an empty list where there are none."""
         return self._eval_loader("val") if len(self.datasets["val"]) else []
 
-    def test_dataloader(self) -> Loader:
-        if not len(self.datasets["test"]):
-            raise UserError("no test windows; name recordings in data.sources.NAME.split.test")
-        return self._eval_loader("test")
+    def test_dataloader(self) -> Loader | list[Loader]:
+        """Test windows; beside them, where `tests_rollouts`, one long window a unit."""
+        windows = self._test_windows()
+        short = self._eval_loader("test")
+        if not self.tests_rollouts:
+            return short
+        plan = RolloutPlan(windows, self.horizon, None, *self._place(), self.eval_batch_size)
+        return [short, self._kept(Loader(windows, plan, self.workers))]
 
     def predict_dataloader(self) -> Loader:
+        windows = self._test_windows()
+        plan = RolloutPlan(windows, self.horizon, self.rollouts, *self._place())
+        return self._kept(Loader(windows, plan, self.workers))
+
+    def _test_windows(self) -> Windows:
         windows = self.datasets["test"]
         if not len(windows):
             raise UserError("no test windows; name recordings in data.sources.NAME.split.test")
-        plan = RolloutPlan(windows, self.horizon, self.rollouts, *self._place())
-        return self._kept(Loader(windows, plan, self.workers))
+        return windows
 
     def _eval_loader(self, split: str) -> Loader:
         windows = self.datasets[split]

@@ -10,6 +10,7 @@ from torch import Tensor
 from mssim.batch import Batch, to_uint8
 from mssim.noise import generators
 from mssim.video.diffusion import SamplerConfig
+from mssim.video.rollout import Rollout
 from mssim.video.simulator import VideoSimulator
 
 Control = Literal["copy-last-frame", "held-action", "shuffled-actions", "no-action"]
@@ -20,6 +21,12 @@ GUIDED = "guided"
 with error and flatters `shuffled-actions`, so no other row is guided."""
 ROWS = ("model", *CONTROLS)
 """What a test has, `GUIDED` aside, which needs a guidance to draw with."""
+
+
+LONG, ONE_BY_ONE, LONG_COPY = "long", "long one by one", "long copy-last-frame"
+LONG_ROWS = (LONG, ONE_BY_ONE, LONG_COPY)
+"""Rollouts as far as `predict` shows them, frames fed back: as many at a time as in training, one
+at a time, and what both must beat."""
 
 
 def predict_row(
@@ -44,10 +51,7 @@ def predict_row(
         seed: Of the noise.
     """
     if row == "copy-last-frame":
-        video = next(iter(batch.frames.values()))
-        return repeat(
-            video[:, batch.context - 1], "b c y x -> b p c y x", p=batch.length - batch.context
-        )
+        return copy_last(batch)
     if row == "held-action":
         batch = hold_action(batch)
     elif row == "shuffled-actions":
@@ -56,6 +60,21 @@ def predict_row(
         sampler = replace(sampler, guidance=0.0)
     sources = generators(seed, 0, batch.window)
     return to_uint8(simulator.sample(batch, sampler, sources, condition=row != "no-action"))
+
+
+def roll_out(rollout: Rollout, batch: Batch, frames: int, seed: int) -> Tensor:
+    """All of the batch's actions followed, `frames` at a time: uint8 (B, T - H, 3, S, S)."""
+    h = batch.context
+    senses = {n: v[:, h:] for n, v in batch.senses.items()}
+    steps = rollout.run(rollout.start(batch, seed), senses, batch.presence[:, h:], frames)
+    return torch.cat([shown for shown, _ in steps], dim=1)
+
+
+def copy_last(batch: Batch) -> Tensor:
+    """The last context frame, over and over: uint8 (B, T - H, 3, S, S)."""
+    video = next(iter(batch.frames.values()))
+    p = batch.length - batch.context
+    return repeat(video[:, batch.context - 1], "b c y x -> b p c y x", p=p)
 
 
 def take_actions(batch: Batch, partner: Batch) -> Batch:

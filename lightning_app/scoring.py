@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mssim.batch import Batch
 from mssim.metrics.collect import Scores, WindowScores
@@ -62,11 +63,15 @@ class Scoring(nn.Module):
     Args:
         rows: Their names.
         judges: Learned metrics; none in validation.
+        length: Frames that every window is brought to, those that it lacks masked; by default all
+            windows predict equally many.
     """
 
-    def __init__(self, rows: tuple[str, ...], judges: Judges | None = None) -> None:
+    def __init__(
+        self, rows: tuple[str, ...], judges: Judges | None = None, length: int | None = None
+    ) -> None:
         super().__init__()
-        self.rows, self.judges = rows, judges
+        self.rows, self.judges, self.length = rows, judges, length
         sees = judges is not None and isinstance(judges.lpips, Lpips)
         names = (*NAMES, "lpips") if sees else NAMES
         self.metrics = nn.ModuleDict({row: WindowScores(names) for row in rows})
@@ -88,7 +93,12 @@ class Scoring(nn.Module):
         scores = score_windows(predicted, true, past[:, -1])
         if self.judges is not None and isinstance(self.judges.lpips, Lpips):
             scores["lpips"] = self.judges.lpips.to(true.device)(predicted, true)
-        self._metric(row).update(batch.window, batch.unit, scores, batch.target_mask)
+        mask = batch.target_mask
+        if self.length is not None:
+            lacks = (0, self.length - mask.shape[1])
+            scores = {name: pad(value, lacks) for name, value in scores.items()}
+            mask = pad(mask, lacks)
+        self._metric(row).update(batch.window, batch.unit, scores, mask)
         if self.judges is not None and isinstance(self.judges.i3d, I3D):
             whole = batch.target_mask.all(1) & batch.context_mask.all(1)
             features = clip_features(

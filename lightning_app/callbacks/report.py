@@ -18,7 +18,7 @@ from lightning_app.report.attribution import write_attribution
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
 from lightning_app.report.scores import write_scores
-from lightning_app.report.table import build_table, write_table
+from lightning_app.report.table import build_long_table, build_table, write_table
 from lightning_app.report.video import film_strip, side_by_side, write_gif, write_mp4, write_png
 from lightning_app.scoring import device_name
 from mssim.attribution import contributions
@@ -40,14 +40,16 @@ class Report(Callback):
             return
         # Gathering is every rank's work; writing is one's.
         rows, distances = pl_module.scoring.compute(), pl_module.scoring.distances()
+        long = pl_module.long_scoring.compute()
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
         table = build_table(rows, pl_module.scoring.lpips, distances, seed=pl_module.seed)
+        table += build_long_table(long, seed=pl_module.seed) if long else []
         facts = _facts(pl_module)
         write_table(folder, table, facts)
-        write_scores(folder / "scores.npz", rows)
-        write_drift(folder / "drift.png", rows, _interval(pl_module))
+        write_scores(folder / "scores.npz", rows | long)
+        write_drift(folder / "drift.png", rows | long, _interval(pl_module))
         print((folder / "metrics.md").read_text())
         print(f"wrote {write_page(folder, folder.name, facts)}")
 
@@ -122,6 +124,8 @@ def _facts(module: Simulator) -> Mapping[str, object]:
     """What a number in the table came from."""
     trainer, sampler = module.trainer, module.sampler
     guidance = f"guidance 0 (row guided: {module.guided:g})" if module.guided else "guidance 0"
+    if sampler.guidance:
+        guidance += f", rollouts {sampler.guidance:g}"
     return {
         "data": ", ".join(module.data.source_names),
         "size": f"{module.data.clock.size} px",

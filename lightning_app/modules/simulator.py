@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
@@ -14,7 +13,17 @@ from data_modules.windows import Ask, Windows
 from lightning_app.build import TowerConfig, build_simulator
 from lightning_app.checkpoint import check_fit, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
-from lightning_app.rows import CONTROLS, GUIDED, Control, predict_row
+from lightning_app.rows import (
+    CONTROLS,
+    GUIDED,
+    LONG,
+    LONG_ROWS,
+    ONE_BY_ONE,
+    Control,
+    copy_last,
+    predict_row,
+    roll_out,
+)
 from lightning_app.scoring import Judges, PerceptionConfig, Scoring
 from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
@@ -54,6 +63,7 @@ class Simulator(MssimModule):
         init_encoder: Checkpoint of an `ActionEncoder` run to start from: its encoder and tower.
         perception: Weights of LPIPS and FVD.
         controls: What `test` scores beside the model; all of them by default.
+        long: Whether `test` also scores rollouts of `data.horizon` frames, as `predict` shows them.
         optimizer: See `MssimModule`.
         lr_scheduler: See `MssimModule`.
         seed: See `MssimModule`.
@@ -81,6 +91,7 @@ class Simulator(MssimModule):
         init_encoder: Path | None = None,
         perception: PerceptionConfig = PerceptionConfig(),  # noqa: B008 - frozen
         controls: list[Control] | None = None,
+        long: bool = True,
         optimizer: OptimizerCallable = adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int = 0,
@@ -104,7 +115,8 @@ class Simulator(MssimModule):
         )
         # A sampler that does not go with the target is told now, not at the first validation.
         self.simulator.diffusion.scheduler(sampler)
-        self.scoring = Scoring(())
+        self.long = long
+        self.scoring, self.long_scoring = Scoring(()), Scoring(())
 
     def setup(self, stage: str) -> None:
         self.check_text(self.simulator.encoder.config)
@@ -131,17 +143,15 @@ class Simulator(MssimModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if dataloader_idx:
+            self._score_long(batch)
+        else:
+            self._score(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Roll the simulator along all of the batch's actions: uint8 (B, T - H, 3, S, S)."""
-        h = batch.context
-        rollout = Rollout(self.simulator, self.sampler, self.data.past_actions)
-        state = rollout.start(batch, self.seed)
-        senses = {n: v[:, h:] for n, v in batch.senses.items()}
-        steps = rollout.run(state, senses, batch.presence[:, h:], self.predict)
-        return torch.cat([frames for frames, _ in steps], dim=1)
+        return roll_out(self._rollout(), batch, self.predict, self.seed)
 
     def on_validation_epoch_end(self) -> None:
         """Log pooled PSNR and the gaps that say whether actions are obeyed."""
@@ -168,6 +178,10 @@ class Simulator(MssimModule):
         if tested:
             frames = self.data.context + self.data.predict
             judges = Judges(self.perception, self.data.clock.size, frames)
+            # A rollout no longer than a window would say the same again.
+            self.data.tests_rollouts = self.long and self.data.horizon > self.predict
+            long_rows = LONG_ROWS if self.data.tests_rollouts else ()
+            self.long_scoring = Scoring(long_rows, length=self.data.horizon)
         unit = windows.index.unit
         try:
             self.partner_of = partners(unit, windows.source, self.seed)
@@ -187,6 +201,18 @@ class Simulator(MssimModule):
         for row in self.scoring.rows:
             frames = predict_row(row, self.simulator, batch, partner, sampler, self.seed)
             self.scoring.update(row, batch, frames)
+
+    def _score_long(self, batch: Batch) -> None:
+        pace = {LONG: self.predict, ONE_BY_ONE: 1}
+        for row in self.long_scoring.rows:
+            if row in pace:
+                frames = roll_out(self._rollout(), batch, pace[row], self.seed)
+            else:
+                frames = copy_last(batch)
+            self.long_scoring.update(row, batch, frames)
+
+    def _rollout(self) -> Rollout:
+        return Rollout(self.simulator, self.sampler, self.data.past_actions)
 
     def _begin(self) -> None:
         """What a fresh run takes from its data; one that goes on has it in its checkpoint."""

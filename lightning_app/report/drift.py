@@ -15,6 +15,9 @@ from mssim.metrics.summary import Drift, drift
 STYLES = {
     "model": ("#d1495b", "-"),
     "guided": ("#d1495b", ":"),
+    "long": ("#8d2138", "-"),
+    "long one by one": ("#b48ead", "-"),
+    "long copy-last-frame": ("#9aa3b2", "--"),
     "copy-last-frame": ("#5b6472", "--"),
     "held-action": ("#2a7f9e", "-"),
     "shuffled-actions": ("#e0a030", "-"),

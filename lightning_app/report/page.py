@@ -11,13 +11,15 @@ from data_modules.files import write_text
 from lightning_app.report.table import (
     HOW,
     MODEL,
+    about,
+    blocks,
     cell,
-    counts,
     difference,
     remedies,
     shown,
     title,
 )
+from lightning_app.rows import LONG
 from mssim.errors import UserError
 
 STYLE = """
@@ -99,13 +101,17 @@ def _metrics(folder: Path) -> str:
         return ""
     try:
         table = json.loads(path.read_text())
-        parts = [_numbers(table), _differences(table)]
-        note = f"<p class='note'>{escape(counts(table))} {escape(HOW)}</p>"
+        if not table:
+            raise ValueError("no rows")
+        parts = []
+        for number, block in enumerate(blocks(table)):
+            note = about(block) + ("" if number else f" {HOW}")
+            parts += [_numbers(block), _differences(block), f"<p class='note'>{escape(note)}</p>"]
         wanting = "".join(f"<li>{escape(text)}</li>" for text in remedies(table))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise UserError(f"{path} is not a metric table; run `mssim test` again") from None
     missing = f"<ul class='note'>{wanting}</ul>" if wanting else ""
-    return "<h2>Metrics</h2>\n" + "\n".join(parts) + note + missing
+    return "<h2>Metrics</h2>\n" + "\n".join(parts) + missing
 
 
 def _numbers(table: Sequence[dict[str, Any]]) -> str:
@@ -132,13 +138,14 @@ def _differences(table: Sequence[dict[str, Any]]) -> str:
         cells = [f"<td>{escape(v)}<small>{escape(i)}</small></td>" for v, i in pairs]
         lines.append((row["row"], cells))
     head = [escape(f"{c.title} {c.better}") for c in columns]
-    return _html_table("Model minus row, paired over units", head, lines)
+    caption = f"{table[0]['row'].capitalize()} minus row, paired over units"
+    return _html_table(caption, head, lines)
 
 
 def _html_table(caption: str, head: list[str], lines: list[tuple[str, list[str]]]) -> str:
     top = "".join(f"<th scope='col'>{text}</th>" for text in head)
     body = "\n".join(
-        f"<tr class='{'model' if name == MODEL else 'other'}'>"
+        f"<tr class='{'model' if name in (MODEL, LONG) else 'other'}'>"
         f"<th scope='row'>{escape(name)}</th>{''.join(cells)}</tr>"
         for name, cells in lines
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.files import write_text
+from lightning_app.rows import LONG
 from mssim.metrics.collect import Scores
 from mssim.metrics.frames import SSIM_SIZE
 from mssim.metrics.intervals import Interval
@@ -64,39 +65,72 @@ def build_table(
     lpips: str | Missing | None = None,
     fvd: Mapping[str, VideoDistance | Missing] | Missing | None = None,
     seed: int = 0,
+    reference: str = MODEL,
 ) -> list[Row]:
     """Turn scores into rows of numbers.
 
     Args:
-        rows: Scores by row, over the same windows; `model` among them.
+        rows: Scores by row, over the same windows; the reference among them.
         lpips: The backbone that gave the `lpips` scores, or why there are none.
         fvd: The distance by row, or why there is none.
         seed: Of the intervals.
+        reference: The row that the others are compared with.
 
     Returns:
-        The model first, the others in order. A number that could not be had is the reason, as a
+        The reference first, the others in order. A number that could not be had is the reason, as a
         string; an interval that could not be had is null. `ci` holds `[low, high]` by metric, and
-        `model_minus_row`, `[mean, low, high]` by metric, paired over units.
+        `model_minus_row`, `[mean, low, high]` by metric, paired over units: reference minus row.
 
     Raises:
         UserError: The rows did not score the same units, or no frame.
-        ValueError: There is no row `model`.
+        ValueError: The reference is no row.
     """
-    if MODEL not in rows:
-        raise ValueError(f"a table needs the row {MODEL!r}, there are {sorted(rows)}")
+    if reference not in rows:
+        raise ValueError(f"a table needs the row {reference!r}, there are {sorted(rows)}")
     units = {name: per_unit(scores) for name, scores in rows.items()}
-    order = [MODEL, *(name for name in rows if name != MODEL)]
+    order = [reference, *(name for name in rows if name != reference)]
     table = []
     for name in order:
         row = _row(name, summarise(units[name], seed=seed), lpips)
+        row["frames"] = rows[name].mask.shape[1]
         _add_distance(row, fvd.get(name) if isinstance(fvd, Mapping) else fvd)
-        if name != MODEL:
-            paired = compare(units[MODEL], units[name], seed=seed)
+        if name != reference:
+            paired = compare(units[reference], units[name], seed=seed)
             row["ci"]["model_minus_row"] = {
                 key: [_number(i.value), *_ends(i)] for key, i in paired.items() if isfinite(i.value)
             }
         table.append(row)
     return table
+
+
+def build_long_table(rows: Mapping[str, Scores], seed: int = 0) -> list[Row]:
+    """As `build_table`, of rollouts; learned metrics are of windows alone and have no column."""
+    table = build_table(rows, seed=seed, reference=LONG)
+    return [{k: v for k, v in row.items() if k not in ("lpips", "fvd")} for row in table]
+
+
+def blocks(table: Sequence[Row]) -> list[list[Row]]:
+    """A table's rows by the windows that they were scored on: single windows, then rollouts.
+
+    A block begins with its reference, which is compared with no row.
+    """
+    found: list[list[Row]] = []
+    for row in table:
+        if not found or "model_minus_row" not in row["ci"]:
+            found.append([])
+        found[-1].append(row)
+    return found
+
+
+def about(block: Sequence[Row]) -> str:
+    """What the rows of a block were scored on."""
+    if block[0]["row"] != LONG:
+        return counts(block)
+    return (
+        f"Rollouts of {block[0]['frames']} frames from the start of each unit, as `mssim predict` "
+        "shows them: every predicted frame is fed back, as many at a time as in training (long) or "
+        f"one by one. {counts(block)}"
+    )
 
 
 def write_table(folder: Path, table: Sequence[Row], heading: Mapping[str, object]) -> None:
@@ -235,20 +269,23 @@ def _csv(table: Sequence[Row]) -> str:
 
 
 def _markdown(table: Sequence[Row], heading: Mapping[str, object]) -> str:
-    columns = shown(table)
     lines = ["# Metrics", "", *(f"- {key}: {value}" for key, value in heading.items()), ""]
-    lines += [f"{counts(table)} {HOW}", ""]
-    lines += _grid(
-        ["row", *(title(c, table[0]) for c in columns)],
-        [[r["row"], *(" ".join(cell(r, c)).strip() for c in columns)] for r in table],
-    )
-    paired = [c for c in columns if any(difference(r, c)[1] for r in table)]
-    if paired:
-        lines += ["", "## Model minus row, paired over units", ""]
+    for number, block in enumerate(blocks(table)):
+        name = str(block[0]["row"])
+        lines += ["", f"## {name.capitalize()}", ""] if number else []
+        lines += [about(block) + ("" if number else f" {HOW}"), ""]
+        columns = shown(block)
         lines += _grid(
-            ["row", *(f"{c.title} {c.better}" for c in paired)],
-            [[r["row"], *(" ".join(difference(r, c)) for c in paired)] for r in table[1:]],
+            ["row", *(title(c, block[0]) for c in columns)],
+            [[r["row"], *(" ".join(cell(r, c)).strip() for c in columns)] for r in block],
         )
+        paired = [c for c in columns if any(difference(r, c)[1] for r in block)]
+        if paired:
+            lines += ["", f"## {name.capitalize()} minus row, paired over units", ""]
+            lines += _grid(
+                ["row", *(f"{c.title} {c.better}" for c in paired)],
+                [[r["row"], *(" ".join(difference(r, c)) for c in paired)] for r in block[1:]],
+            )
     if remedies(table):
         lines += ["", "## Missing", "", *(f"- {text}" for text in remedies(table))]
     return "\n".join(lines) + "\n"

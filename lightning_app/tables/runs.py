@@ -34,6 +34,7 @@ TEST_ONLY = (
     "model.guided",
     "model.perception",
     "model.controls",
+    "model.long",
     "data.eval_every",
     "data.eval_skip",
     "data.eval_batch_size",
@@ -198,7 +199,7 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
         {k: v for k, v in f.items() if k.startswith(TEST_ONLY)}
         for f in (row.train, setting.overrides)
     ]
-    test = {**read[0], **row.test, **read[1]}
+    test = {"model.long": False, **read[0], **row.test, **read[1]}
     if row.name != spec.reference:
         test = {"model.controls": _CONTROLS, "model.guided": 0.0, **test}
     trained, tested = _parted(content(spec.config))

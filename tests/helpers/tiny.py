@@ -25,6 +25,7 @@ from lightning_app.trainer import MssimCLI
 
 MSSIM = Path(sys.executable).with_name("mssim")
 ROWS = ["model", "copy-last-frame", "held-action", "shuffled-actions", "no-action"]
+LONG = ["long", "long one by one", "long copy-last-frame"]
 _COLUMN = "observation.state"
 _ENCODER = {"code": 16, "projection": [16], "feature": 16, "dropout": 0.0}
 _ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1.0e-3}}

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
-from helpers.tiny import ROWS, build, checkpoint, write_config
+from helpers.tiny import LONG, ROWS, build, checkpoint, write_config
 
 from lightning_app.build import TowerConfig, build_tower
 from lightning_app.cli import main
@@ -24,7 +24,7 @@ def test_a_binding_is_fitted_tested_and_shown(kind: BindingKind, toy: Path, tmp_
     main(["fit", "--config", config, "--model.encoder.binding", kind, *SHORT])
     saved = ["--config", str(run / "config.yaml")]
     main(["test", *saved])
-    assert [row["row"] for row in json.loads((run / "metrics.json").read_text())] == ROWS
+    assert [row["row"] for row in json.loads((run / "metrics.json").read_text())] == ROWS + LONG
     main(["predict", *saved, "--data.horizon", "8", "--data.rollouts", "1"])
     assert len(list((run / "rollouts").glob("*.mp4"))) == 1
     names = checkpoint(run)["state_dict"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 import yaml
-from helpers.tiny import MSSIM, ROWS, checkpoint, complaint, mssim, write_config
+from helpers.tiny import LONG, MSSIM, ROWS, checkpoint, complaint, mssim, write_config
 from PIL import Image
 
 from lightning_app import trainer as trainer_module
@@ -196,15 +196,16 @@ def test_the_run_s_folder_holds_everything(trained: Path) -> None:
 
 def test_the_table_has_the_issue_s_rows_and_keys(trained: Path) -> None:
     table = json.loads((trained / "metrics.json").read_text())
-    assert [row["row"] for row in table] == ROWS
+    assert [row["row"] for row in table] == ROWS + LONG
     wanted = {"row", "mse", "mae", "psnr", "psnr_frame", "ssim", "n_windows", "n_units", "ci"}
     for row in table:
         assert wanted <= row.keys() and row["n_units"] == 2
         # Episodes of 40 frames hold 29 windows of 12; every eighth start is 4 of them.
-        assert row["n_windows"] == 8
+        assert row["n_windows"] == (2 if row["row"] in LONG else 8)
+        assert row["frames"] == (32 if row["row"] in LONG else 8)
     scores = read_scores(trained / "scores.npz")
-    assert list(scores) == ROWS
-    windows = [s.window.tolist() for s in scores.values()]
+    assert list(scores) == ROWS + LONG
+    windows = [scores[row].window.tolist() for row in ROWS]
     assert all(w == list(range(8)) for w in windows)
     per_unit = scores["model"].values["mse"].reshape(2, -1).mean(1)
     assert table[0]["mse"] == pytest.approx(float(per_unit.mean()))
@@ -213,7 +214,9 @@ def test_the_table_has_the_issue_s_rows_and_keys(trained: Path) -> None:
 def test_only_the_controls_that_are_asked_for_are_scored(trained: Path, tmp_path: Path) -> None:
     where = ["--config", str(trained / "config.yaml"), "--run", str(tmp_path)]
     weights = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
-    mssim("test", *where, *weights, "--model.controls", '["copy-last-frame"]')
+    mssim(
+        "test", *where, *weights, "--model.controls", '["copy-last-frame"]', "--model.long", "false"
+    )
     table, whole = (json.loads((p / "metrics.json").read_text()) for p in (tmp_path, trained))
     assert [row["row"] for row in table] == ["model", "copy-last-frame"]
     assert [row["psnr"] for row in table] == [row["psnr"] for row in whole[:2]]

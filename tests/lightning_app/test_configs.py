@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.actionsense_writer import write_actionsense
-from helpers.tiny import ROWS, checkpoint, environment, write_robot
+from helpers.tiny import LONG, ROWS, checkpoint, environment, write_robot
 from torch import Tensor, nn
 
 from data_modules.commands import read_settings
@@ -120,7 +120,7 @@ def test_a_simulator_s_config_runs(
     main(["test", *saved])
     guided = [] if name == "full.yaml" else ["guided"]
     rows = [row["row"] for row in json.loads((run / "metrics.json").read_text())]
-    assert rows == ["model", *guided, *ROWS[1:]]
+    assert rows == ["model", *guided, *ROWS[1:], *LONG]
     main(["predict", *saved, "--data.horizon", "10", "--data.rollouts", "1"])
     assert len(list((run / "rollouts").glob("*.mp4"))) == 1 and (run / "index.html").exists()
 

@@ -7,18 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import build, write_config
+from helpers.tiny import LONG, build, checkpoint, write_config
 from helpers.worlds import make_batch, make_simulator
 
 from data_modules.partners import partners
 from lightning_app.cli import main
+from lightning_app.modules.simulator import Simulator
 from lightning_app.report.scores import read_scores
 from lightning_app.rows import GUIDED, ROWS, hold_action, predict_row, take_actions
 from lightning_app.scoring import Scoring
 from mssim.batch import to_uint8
 from mssim.errors import UserError
+from mssim.metrics.frames import score_windows, unit_frames
+from mssim.metrics.summary import per_unit
 from mssim.noise import generators
 from mssim.video.diffusion import SamplerConfig
+from mssim.video.rollout import Rollout
 
 SAMPLER = SamplerConfig(kind="dpm++", steps=2)
 
@@ -120,11 +124,11 @@ def test_guided_is_a_row_of_its_own_after_the_model(trained: Path, tmp_path: Pat
     weights = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
     main([*words, *weights, "--model.sampler.guidance", "2.0"])
     plain, guided = (json.loads((p / "metrics.json").read_text()) for p in (trained, tmp_path))
-    assert [row["row"] for row in guided] == ["model", "guided", *ROWS[1:]]
+    assert [row["row"] for row in guided] == ["model", "guided", *ROWS[1:], *LONG]
     rows = {row["row"]: row for row in guided}
-    assert all(rows[row["row"]]["psnr"] == row["psnr"] for row in plain)
+    assert all(rows[name]["psnr"] == row["psnr"] for name, row in zip(ROWS, plain, strict=False))
     assert rows["guided"]["psnr"] != rows["model"]["psnr"]
-    assert "guidance 0 (row guided: 2)" in (tmp_path / "metrics.md").read_text()
+    assert "guidance 0 (row guided: 2), rollouts 2" in (tmp_path / "metrics.md").read_text()
 
 
 def test_a_window_s_noise_is_its_own() -> None:
@@ -142,8 +146,8 @@ def test_metrics_do_not_depend_on_the_batch_size(trained: Path, tmp_path: Path) 
     best = ["--ckpt_path", str(trained / "checkpoints" / "best.ckpt")]
     main([*words, *best, "--data.eval_batch_size", "3"])
     one, two = (read_scores(p / "scores.npz") for p in (trained, tmp_path / "again"))
-    assert list(one) == list(two) == list(ROWS)
-    for row in ROWS:
+    assert list(one) == list(two) == [*ROWS, *LONG]
+    for row in one:
         assert torch.equal(one[row].window, two[row].window)
         for name, value in one[row].values.items():
             # One grey level in one pixel may tip over.
@@ -152,6 +156,56 @@ def test_metrics_do_not_depend_on_the_batch_size(trained: Path, tmp_path: Path) 
     for mine, yours in zip(*tables, strict=True):
         assert mine["psnr"] == pytest.approx(yours["psnr"], abs=1e-3)
         assert mine["n_windows"] == yours["n_windows"]
+
+
+def test_rollouts_are_scored_as_far_as_they_are_shown(trained: Path) -> None:
+    """Row `long` is what `predict` shows; `long one by one` steps the same world by the frame."""
+    cli = build(trained.parent / "run.yaml")
+    cli.model.load_state_dict(checkpoint(trained, "best")["state_dict"])
+    module, data = cli.model.eval(), cli.datamodule
+    cli.trainer.datamodule = data  # type: ignore[attr-defined]
+    module.trainer = cli.trainer
+    assert isinstance(module, Simulator) and data.horizon == 32
+    scores = read_scores(trained / "scores.npz")
+    with torch.no_grad():
+        for batch in data.predict_dataloader():
+            shown = module.predict_step(batch, 0)
+            rollout = Rollout(module.simulator, module.sampler)
+            state, single = rollout.start(batch, module.seed), []
+            for t in range(batch.context, batch.length):
+                now = {name: values[:, t : t + 1] for name, values in batch.senses.items()}
+                frames, state = rollout.step(state, now, batch.presence[:, t : t + 1])
+                single.append(frames)
+            video = unit_frames(batch.video())
+            true, last = video[:, batch.context :], video[:, batch.context - 1]
+            assert true.shape[1] == 32
+            ways = {"long": shown, "long one by one": torch.cat(single, dim=1)}
+            ways["long copy-last-frame"] = to_uint8(batch.video()[:, 3:4]).expand_as(shown)
+            for row, frames in ways.items():
+                wanted = score_windows(frames / 255.0, true, last)["mse"]
+                at = scores[row].window == batch.window
+                assert scores[row].values["mse"][at].shape == (1, 32)
+                assert scores[row].mask.all()
+                torch.testing.assert_close(scores[row].values["mse"][at], wanted)
+    assert scores["long"].window.tolist() == [0, 4]
+    assert "Rollouts of 32 frames" in (trained / "metrics.md").read_text()
+    assert "Rollouts of 32 frames" in (trained / "index.html").read_text()
+
+
+def test_a_unit_that_ends_before_the_rollout_does_is_masked_there() -> None:
+    batch = make_batch(px=16)
+    scoring = Scoring(("long",), length=11)
+    scoring.update(
+        "long", batch, predict_row("copy-last-frame", make_simulator(), batch, batch, SAMPLER, 0)
+    )
+    found = scoring.compute()["long"]
+    assert found.mask.tolist() == [[True] * 8 + [False] * 3] * 4
+    whole = Scoring(("long",))
+    whole.update(
+        "long", batch, predict_row("copy-last-frame", make_simulator(), batch, batch, SAMPLER, 0)
+    )
+    short = per_unit(whole.compute()["long"])
+    assert all((per_unit(found).means[k] == short.means[k]).all() for k in ("mse", "psnr"))
 
 
 def test_scores_do_not_depend_on_the_run_s_precision() -> None:
