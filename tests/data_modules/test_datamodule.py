@@ -178,6 +178,38 @@ def test_sentences_say_how_firmly_a_hand_holds(toy: Path) -> None:
     assert not firm or min(firm) > max(rest)
 
 
+def test_a_grip_is_judged_by_what_training_calls_typical(toy: Path) -> None:
+    """Not by the test split: a person who always grips hard would then be called ordinary."""
+    touch = {"left_tactile": writer.Columns("observation.state", 0, 1)}
+    split = Split(train=["0:2"], val=["2:3"], test=["3:4"])
+    source = SourceConfig(writer.LeRobotSource(toy / "a", touch), split)
+    senses = SenseSet([Sense("left_tactile", [1], "adc")])
+    data = module(toy, sources={"a": source}, senses=senses, text="sentence", eval_every=1)
+
+    def read(loader: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        batches = list(loader)
+        texts = [t for b in batches for t in b.text]
+        felt = [b.senses["left_tactile"].double().mean(dim=(1, 2, 3)) for b in batches]
+        activity = [t.split(" slowly")[0] for t in texts]
+        grip = [1 if t.endswith("tightly") else -1 if t.endswith("gently") else 0 for t in texts]
+        return torch.cat(felt).numpy(), np.array(activity), np.array(grip)
+
+    def judged(felt: np.ndarray, typical: np.ndarray) -> np.ndarray:
+        tight, gentle = (felt - typical.mean()) * [[1], [-1]] > typical.std()
+        return tight.astype(int) - gentle.astype(int)
+
+    train = data.datasets["train"]
+    force, activity, _ = read([train.__getitems__(Ask(np.arange(len(train)), 0, 8))])
+    ours, theirs = [], []
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        felt, doing, grip = read(loader)
+        for name in set(doing):
+            mine = doing == name
+            ours += [*(grip[mine] == judged(felt[mine], force[activity == name]))]
+            theirs += [*(grip[mine] == judged(felt[mine], felt[mine]))]
+    assert all(ours) and not all(theirs)
+
+
 def test_absent_senses_are_hidden_where_nothing_is_trained(toy: Path) -> None:
     data, whole = module(toy, absent=["hand"], horizon=12), module(toy, horizon=12)
     hidden = [*data.val_dataloader(), *data.test_dataloader(), *data.predict_dataloader()]  # type: ignore[misc]

@@ -191,6 +191,21 @@ def test_a_claim_is_a_conjunction() -> None:
     assert claim_p([]) == ("not run", 1.0)
 
 
+def test_a_conjunction_is_as_sure_as_its_weakest_part() -> None:
+    """All must speak for a claim: the largest p-value. Any may speak against it."""
+    steps = map(comparison, np.arange(0.05, 0.4, 0.005))
+    faint, sure = next(c for c in steps if c.outcome == "holds"), comparison(1.0)
+    assert faint.p_for > 2 * sure.p_for
+    for order in ([faint, sure], [sure, faint]):
+        assert claim_p(order) == ("holds", faint.p_for)
+    steps = map(comparison, -np.arange(0.05, 0.4, 0.005))
+    worse, bad = next(c for c in steps if c.outcome == "does not hold"), comparison(-1.0)
+    assert worse.outcome == "does not hold" and worse.p_against > bad.p_against
+    for order in ([worse, bad, sure], [sure, bad, worse]):
+        outcome, p = claim_p(order)
+        assert outcome == "does not hold" and p == pytest.approx(3 * bad.p_against)
+
+
 def test_holm_can_undo_what_stood_alone() -> None:
     faint = next(c for c in map(comparison, np.arange(0.05, 0.4, 0.005)) if c.outcome == "holds")
     assert ALPHA / 8 < faint.p_for <= ALPHA
