@@ -72,3 +72,22 @@ def is_fresh(stamps: Times, index: Index, times: Times, limit: float) -> NDArray
     """
     age = times - stamps[np.maximum(index, 0)]
     return np.asarray((index >= 0) & (age <= limit), bool)
+
+
+def frozen_frames(
+    stamps: Times, held: Index, times: Times, limit: float, interval: float
+) -> NDArray[np.bool_]:
+    """Where a clock shows a frame again because no other came for longer than `limit`.
+
+    Args:
+        stamps: float64 (n,) seconds, ascending, of the frames.
+        held: int64 (N,), from `last_at_or_before`, none negative.
+        times: float64 (N,), seconds.
+        limit: Seconds.
+        interval: Of the clock, seconds.
+
+    Returns:
+        bool (N,); the first time that such a frame is shown is not among them.
+    """
+    lasts = np.append(np.diff(stamps), np.inf)[held]
+    return np.asarray((lasts > limit) & (times - stamps[held] > interval), bool)

@@ -13,23 +13,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_modules.recording import Clock, Entry
-from data_modules.resample import Index, Times, clock_times, last_at_or_before
+from data_modules.resample import Index, Times, clock_times, frozen_frames, last_at_or_before
 from data_modules.sources.actionsense_hdf5 import (
+    UnusableError,
     frame_stamps,
     open_file,
     read_events,
 )
-from data_modules.sources.actionsense_labels import pair_events, to_spans
+from data_modules.sources.actionsense_labels import pair_events, to_spans, without
 from data_modules.sources.actionsense_senses import SenseReader, Signals, own_senses
 from data_modules.sources.actionsense_video import VideoEndedError, VideoInfo, picked_frames, probe
 from data_modules.sources.base import Source
 from data_modules.store import Draft
 from mssim.errors import UserError
+from mssim.senses import Sense
 
 CAMERA = "world"
 DEFAULT_RATE = 10.0
 _MISSING_FRAMES = 0.05
+_MISSING_SECONDS = 2.0
 _LOG = "*_streamLog_actionNet-wearables_*.hdf5"
 _NAME = re.compile(
     r"(?P<log>\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_streamLog_actionNet-wearables_(?P<subject>S\d+)\.hdf5"
@@ -125,29 +131,21 @@ class ActionSenseSource(Source):
         with open_file(hdf5) as file:
             stamps, numbers, expected = frame_stamps(file, hdf5, notes)
             film = _Film(video, info, stamps, numbers, expected)
-            times, film_notes = film.write(draft, rate, clock.size, self.signals.stale)
+            times, frozen, film_notes = film.write(draft, rate, clock.size, self.signals.stale)
             reader = SenseReader(file, hdf5, times, 1.0 / rate, info, self.signals)
             for sense in senses:
-                sampled = reader.read(sense.name, sense.samples_per_frame)
-                if sampled is None or not sampled.present.any():
-                    reader.notes.append(f"sense {sense.name}: its device is missing or silent")
-                    continue
-                draft.add_sense(sense.name, sampled.values, sampled.present)
-                gone = int((~sampled.present).sum())
-                if gone:
-                    reader.notes.append(
-                        f"sense {sense.name}: absent in {gone} of {len(times)} frames"
-                    )
+                _add_sense(draft, reader, sense)
             label_notes: list[str] = []
             instances, pair_notes = pair_events(read_events(file, hdf5, label_notes))
-        spans, span_notes = to_spans(instances, times)
-        notes += [*film_notes, *reader.notes, *label_notes, *pair_notes, *span_notes]
+        whole, span_notes = to_spans(instances, times)
+        spans, frozen_notes = without(whole, frozen)
+        notes += [*film_notes, *reader.notes, *label_notes, *pair_notes, *span_notes, *frozen_notes]
         draft.finish(1.0 / rate, spans, notes)
 
     def signature(self) -> dict[str, Any]:
         low, high = self.signals.tactile_range
         return {
-            "format": 1,
+            "format": 2,
             "subjects": self.subjects,
             "tare": self.signals.tare,
             "tactile_range": [low, high],
@@ -156,6 +154,23 @@ class ActionSenseSource(Source):
             "missing_video": self.missing_video,
             "foreign_senses": self.foreign_senses,
         }
+
+
+def _add_sense(draft: Draft, reader: SenseReader, sense: Sense) -> None:
+    """One sense into the draft, or a note that says what is the matter with it."""
+    try:
+        sampled = reader.read(sense.name, sense.samples_per_frame)
+    except UnusableError as error:
+        reader.notes.append(f"sense {sense.name}: left out, {error}")
+        return
+    if sampled is None or not sampled.present.any():
+        reader.notes.append(f"sense {sense.name}: its device is missing or silent")
+        return
+    draft.add_sense(sense.name, sampled.values, sampled.present)
+    gone = int((~sampled.present).sum())
+    if gone:
+        count = len(sampled.present)
+        reader.notes.append(f"sense {sense.name}: absent in {gone} of {count} frames")
 
 
 class _Film:
@@ -171,12 +186,19 @@ class _Film:
         self._stamps = stamps
         self._numbers = numbers
         self._expected = expected
+        # Of the camera, seconds; one frame alone tells none.
+        self._interval = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1.0 / 30
 
-    def write(self, draft: Draft, rate: float, size: int, stale: float) -> tuple[Times, list[str]]:
-        """Write the frames to the draft; returns the clock (N,) that they stand on, and notes.
+    def write(
+        self, draft: Draft, rate: float, size: int, stale: float
+    ) -> tuple[Times, NDArray[np.bool_], list[str]]:
+        """Write the frames to the draft.
+
+        Returns:
+            The clock (N,) that they stand on, bool (N,) where the video stands still, and notes.
 
         Raises:
-            UserError: More than 5 % of the frames are missing.
+            UserError: More than 5 % or 2 s of the frames are missing.
         """
         there, cause = self._info.frames or self._expected, ""
         while True:
@@ -192,18 +214,19 @@ class _Film:
                 # The header promised more than the file holds: once more, with what there is.
                 there, cause = error.decoded, error.cause
         notes = list(self._count_notes(there))
-        old = int((times - stamps[held] > stale).sum())
-        if old:
-            notes.append(f"{self._path.name}: stands still for {old} frames of the clock")
-        return times, notes
+        frozen = frozen_frames(stamps, held, times, max(stale, 3 * self._interval), 1.0 / rate)
+        if frozen.any():
+            notes.append(f"{self._path.name}: stands still for {frozen.sum()} frames of the clock")
+        return times, frozen, notes
 
     def _check(self, there: int, cause: str) -> int:
         """How many of the stamps have their frame."""
         missing = self._expected - there
-        if missing > _MISSING_FRAMES * self._expected:
+        if missing > min(_MISSING_FRAMES * self._expected, _MISSING_SECONDS / self._interval):
             raise UserError(
                 f"{self._path}: {there} frames can be decoded, frame_timestamp has {self._expected}"
-                f"{f' ({cause})' if cause else ''}; more than 5 % are missing, download it again"
+                f"{f' ({cause})' if cause else ''}; its clock is {missing * self._interval:.1f} s "
+                f"longer than the video (more than 5 % or 2 s), download it again"
             )
         return int((self._numbers < there).sum())
 

@@ -6,6 +6,7 @@ A recording is 2-4 GB and no stream is ever asked for more than the rows it need
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.resample import Index, Times
+from data_modules.sources.actionsense_clock import (
+    ClockError,
+    capture_times,
+    frame_order,
+    silences,
+    time_order,
+)
 from data_modules.sources.actionsense_labels import Event
 from mssim.errors import UserError
 
 _BLOCK_BYTES = 16 * 2**20
 _XSENS_FRAME = 1 / 60
-# Pupil Capture's clock is set to the computer's when recording starts; where that failed its stamps
-# count from an arbitrary moment, and the mean transport delay is a small price against that.
-_PUPIL_UNSYNCED = 5.0
+# Streams of one device may each lack a few rows that others have.
+_ALIKE = 0.95
+
+
+class UnusableError(Exception):
+    """A stream that is there and cannot be used; its text names the stream and says why."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,8 @@ def open_stream(
 ) -> Stream | None:
     """One stream with its rows in time order, or None where the device is missing or silent.
 
-    Rows whose stamp is zero (left behind by a crash) or not finite are trimmed, rows out of order
-    are sorted, and both are noted.
+    Rows whose stamp is zero (left behind by a crash) or not finite are trimmed, rows a little out
+    of order are sorted, strays are left out, and all of it is noted.
 
     Args:
         file: An open `h5py.File`.
@@ -135,27 +146,25 @@ def open_stream(
     rows = np.flatnonzero(good)
     if len(rows) == 0:
         return None
+    order, order_notes = time_order(stamps[rows])
+    rows = rows[order]
     stamps = stamps[rows]
-    late = int((np.diff(stamps) < 0).sum())
-    if late:
-        notes.append(f"{name}: stamps run backwards {late} times; rows sorted by time")
-        order = np.argsort(stamps, kind="stable")
-        stamps, rows = stamps[order], rows[order]
+    notes += [f"{name}: {note}" for note in [*order_notes, *silences(stamps)]]
     return Stream(name, data, stamps, rows.astype(np.int64), path)
 
 
 def frame_stamps(file: Any, path: Path, notes: list[str]) -> tuple[Times, Index, int]:
     """When each frame of the world video was taken.
 
-    Row i of `frame_timestamp` is frame i of the video, so rows are never sorted: a row whose stamp
-    is not above all before it is skipped instead.
+    Row i of `frame_timestamp` is frame i of the video, so rows are never sorted: those that are out
+    of order are skipped instead.
 
     Returns:
         float64 (n,) epoch seconds, ascending; int64 (n,) their frame numbers; and how many frames
         the video should have.
 
     Raises:
-        UserError: There are no stamps.
+        UserError: There are no stamps, or they jump.
     """
     name = "eye-tracking-video-world/frame_timestamp"
     missing = UserError(
@@ -175,41 +184,44 @@ def frame_stamps(file: Any, path: Path, notes: list[str]) -> tuple[Times, Index,
     if expected < len(received):
         notes.append(f"{name}: {len(received) - expected} rows without a stamp trimmed")
     stamps = stamps[rows]
-    rising = np.ones(len(rows), bool)
-    rising[1:] = stamps[1:] > np.maximum.accumulate(stamps)[:-1]
-    if not rising.all():
-        notes.append(f"{name}: {int((~rising).sum())} rows not after the one before; skipped")
+    try:
+        rising, order_notes = frame_order(stamps)
+    except ClockError as error:
+        raise UserError(f"{path}: {name}: {error}; leave the recording out") from None
+    notes += [f"{name}: {note}" for note in order_notes]
     return stamps[rising], rows[rising].astype(np.int64), expected
 
 
 def one_frame(*streams: Stream) -> tuple[Stream, ...]:
     """Give Xsens streams common stamps, where they hold the same frames.
 
-    One Xsens frame arrives as several messages a moment apart. With equal lengths and stamps within
-    half a frame, row i of each is the same frame, known when the last of its messages is in; then
-    holding the latest sample never mixes two frames. Otherwise the streams stay as they are.
+    One Xsens frame arrives as several messages a moment apart. With stamps within half a frame, row
+    i of each is the same frame, known when the last of its messages is in; then holding the latest
+    sample never mixes two frames. Otherwise the streams stay as they are.
     """
-    first = streams[0].stamps
-    if any(len(s.stamps) != len(first) for s in streams):
+    shared = reduce(np.intersect1d, [s.rows for s in streams])
+    if len(shared) < _ALIKE * max(len(s.stamps) for s in streams):
         return streams
-    if max(np.abs(s.stamps - first).max() for s in streams) > _XSENS_FRAME / 2:
+    by_row = [s.stamps[np.argsort(s.rows)][np.isin(np.sort(s.rows), shared)] for s in streams]
+    common = np.max(by_row, axis=0)
+    if (common - np.min(by_row, axis=0)).max() > _XSENS_FRAME / 2:
         return streams
-    common = np.max([s.stamps for s in streams], axis=0)
-    return tuple(replace(s, stamps=common) for s in streams)
+    order = np.argsort(common, kind="stable")
+    return tuple(replace(s, stamps=common[order], rows=shared[order]) for s in streams)
 
 
 def read_events(file: Any, path: Path, notes: list[str]) -> list[Event]:
     """Rows of `experiment-activities/activities`, in file order; none where it is missing."""
-    stream = open_stream(file, path, "experiment-activities/activities", [])
-    if stream is None:
-        notes.append("experiment-activities: missing; the recording has no labels")
-        return []
-    with reading(path, stream.name):
-        table = stream.data[()]
+    name = "experiment-activities/activities"
+    with reading(path, name):
+        group = file.get(name)
+        if group is None or "data" not in group or "time_s" not in group:
+            notes.append("experiment-activities: missing; the recording has no labels")
+            return []
+        table, stamps = group["data"][()], np.ravel(group["time_s"][()])
     rows = [[cell.decode("utf-8", "replace").strip() for cell in row] for row in table]
-    order = np.argsort(stream.rows)
-    stamps = stream.stamps[order].tolist()
-    return [Event(t, *rows[r][:3]) for t, r in zip(stamps, stream.rows[order], strict=True)]
+    good = np.isfinite(stamps) & (stamps != 0)
+    return [Event(float(t), *r[:3]) for t, r, g in zip(stamps, rows, good, strict=True) if g]
 
 
 def _restamp(
@@ -232,8 +244,6 @@ def _restamp(
     good = good & np.isfinite(taken) & (taken != 0)
     if not good.any():
         return taken, good
-    offset = float(np.median((received - taken)[good]))
-    if abs(offset) > _PUPIL_UNSYNCED:
-        notes.append(f"{name}: the eye tracker's clock was {offset:.1f} s off; shifted")
-        return taken + offset, good
-    return taken, good
+    stamps, clock_notes = capture_times(received, taken, good)
+    notes += [f"{name}: {note}" for note in clock_notes]
+    return stamps, good

@@ -122,6 +122,27 @@ def to_spans(
     return spans, notes
 
 
+def without(spans: Sequence[Span], frozen: NDArray[np.bool_]) -> tuple[list[Span], list[str]]:
+    """Spans without the frames in which the video stands still; one may fall into several.
+
+    Args:
+        spans: In time order.
+        frozen: bool (N,).
+
+    Returns:
+        Spans in time order, and a note on what is left out.
+    """
+    out: list[Span] = []
+    for span in spans:
+        moving = np.flatnonzero(~frozen[span.start : span.stop]) + span.start
+        for run in np.split(moving, np.flatnonzero(np.diff(moving) > 1) + 1):
+            if len(run):
+                out.append(Span(int(run[0]), int(run[-1]) + 1, span.text))
+    lost = sum(s.stop - s.start for s in spans) - sum(s.stop - s.start for s in out)
+    note = f"activities: {lost} frames in which the video stands still are left out of them"
+    return out, [note] if lost else []
+
+
 def _pair(rows: Sequence[Event]) -> tuple[list[tuple[Event, Event]], list[Event]]:
     """(Start, Stop) pairs among one label's rows in time order, and the rows without a partner."""
     pairs: list[tuple[Event, Event]] = []

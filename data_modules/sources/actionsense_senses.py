@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from data_modules.resample import Times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources import actionsense_pose as pose
-from data_modules.sources.actionsense_hdf5 import Stream, one_frame, open_stream
+from data_modules.sources.actionsense_hdf5 import Stream, UnusableError, one_frame, open_stream
 from data_modules.sources.actionsense_signals import (
     ADC_OUTLIER,
     emg_envelope,
     hold_outliers,
+    sample_rate,
     taxel_baseline,
 )
 from data_modules.sources.actionsense_video import VideoInfo
@@ -38,6 +39,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "gaze": (2,),
 }
 _BASELINE_ROWS = 2000
+_ARMBAND_HZ = 200.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class SenseReader:
         """The sense `name` with K = `samples`, or None where its device is missing.
 
         Raises:
+            UnusableError: The device is there, its stream is not fit for use.
             UserError: A stream cannot be read, or its samples have another shape.
         """
         times = sub_times(self._times, self._interval, samples)
@@ -208,12 +211,32 @@ class SenseReader:
             self.notes.append(f"{stream.name}: {int((~good).sum())} rows are NaN; left out")
         stamps = stream.stamps[good]
         if len(stamps) < 2 or stamps[0] == stamps[-1]:
-            self.notes.append(f"{stream.name}: too few rows to filter; left out")
-            return None
+            raise UnusableError(f"{stream.name} has too few rows to filter")
+        self._check_cutoff(stream.name, sample_rate(np.unique(stamps)))
         envelope, stamps = emg_envelope(values[good], stamps, self._signals.emg_cutoff)
+        weak = np.isnan(envelope[:, 0])
+        if weak.any():
+            self.notes.append(
+                f"{stream.name}: weak radio, {int(weak.sum())} of {len(weak)} rows come too slowly "
+                f"for emg_cutoff {self._signals.emg_cutoff:g} Hz; absent there"
+            )
         index = last_at_or_before(stamps, times)
         return self._sampled(
             envelope[np.maximum(index, 0)], is_fresh(stamps, index, times, self._signals.stale)
+        )
+
+    def _check_cutoff(self, name: str, rate: float) -> None:
+        """A weak armband costs its sense; a cut-off beyond what a good one gives is a mistake."""
+        cutoff = self._signals.emg_cutoff
+        if cutoff < rate / 2:
+            return
+        if rate < _ARMBAND_HZ / 2:
+            raise UnusableError(
+                f"{name} has {rate:.1f} rows a second, too few for emg_cutoff {cutoff:g} Hz"
+            )
+        raise UserError(
+            f"{self._path}: emg_cutoff: {cutoff} Hz is not below half the EMG's rate in {name}, "
+            f"{rate:.1f} Hz; 5 Hz is usual"
         )
 
     def _tactile(self, side: str, times: Times) -> Sampled | None:

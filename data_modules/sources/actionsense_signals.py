@@ -8,17 +8,24 @@ from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, lfilter_zi
 
 from data_modules.resample import Times
-from mssim.errors import UserError
 
 ADC_OUTLIER = 1024.0
+# No sample for so long is a silence, seconds: nothing is taken to flow across it.
+_SILENCE = 0.5
 
 
 def sample_rate(stamps: Times) -> float:
-    """(n - 1) / (t[-1] - t[0]), samples a second.
+    """Samples a second while samples come: their number over the time that they take.
 
-    Radio packets make stamps bunch, so 1 / median(dt) would be far too high.
+    Radio packets make stamps bunch, so 1 / median(dt) would be far too high; silences and a stray
+    stamp are no time that samples take, so (n - 1) / (t[-1] - t[0]) would be far too low.
+
+    Args:
+        stamps: float64 (n,) seconds, ascending, at least two of them different.
     """
-    return float((len(stamps) - 1) / (stamps[-1] - stamps[0]))
+    steps = np.diff(stamps)
+    flowing = steps <= max(_SILENCE, float(np.median(steps)))
+    return float(flowing.sum() / max(steps[flowing].sum(), 1e-9))
 
 
 def emg_envelope(
@@ -27,33 +34,44 @@ def emg_envelope(
     """Rectify and low-pass: how hard each muscle works.
 
     Samples with the same stamp are averaged after rectifying (before, they would cancel). The
-    filter is a second-order Butterworth run forward only, started at rest on the first sample; it
-    lags by about 0.23 / cutoff seconds, which is the price of not seeing the future. It overshoots
-    a step by about 4 %, so the envelope of a silenced muscle may dip a little below zero.
+    filter is a second-order Butterworth run forward only, started at rest on the first sample and
+    on the first one after a silence; it lags by about 0.23 / cutoff seconds, which is the price of
+    not seeing the future. It overshoots a step by about 4 %, so the envelope of a silenced muscle
+    may dip a little below zero. Where the radio is too weak for the cut-off, there is no envelope.
 
     Args:
         values: float64 (n, C), raw, mean near 0, finite.
         stamps: float64 (n,) seconds, ascending, not all the same.
-        cutoff: Cut-off in Hz.
+        cutoff: Cut-off in Hz, below half the sample rate.
 
     Returns:
-        float64 (m, C) envelope in raw units and float64 (m,) distinct stamps.
-
-    Raises:
-        UserError: The cut-off is not below half the sample rate.
+        float64 (m, C) envelope in raw units, NaN where samples are too few, and float64 (m,)
+        distinct stamps.
     """
     distinct, first, count = np.unique(stamps, return_index=True, return_counts=True)
     level = np.add.reduceat(np.abs(values), first, axis=0) / count[:, None]
     rate = sample_rate(distinct)
-    if not 0 < cutoff < rate / 2:
-        raise UserError(
-            f"emg_cutoff: {cutoff} Hz is not between 0 and half the EMG's rate of {rate:.1f} Hz; "
-            f"5 Hz is usual"
-        )
     b, a = butter(2, cutoff, fs=rate)
-    rest = lfilter_zi(b, a)[:, None] * level[:1]
-    envelope, _ = lfilter(b, a, level, axis=0, zi=rest)
-    return np.asarray(envelope, np.float64), np.asarray(distinct, np.float64)
+    rest = lfilter_zi(b, a)[:, None]
+    strong = _recent_rate(distinct) >= max(2 * cutoff, rate / 4)
+    anew = np.diff(distinct) > _SILENCE
+    edges = np.flatnonzero(np.diff(strong) | anew) + 1
+    envelope = np.full_like(level, np.nan)
+    for run in np.split(np.arange(len(distinct)), edges):
+        if strong[run[0]]:
+            envelope[run], _ = lfilter(b, a, level[run], axis=0, zi=rest * level[run[:1]])
+    return envelope, np.asarray(distinct, np.float64)
+
+
+def _recent_rate(stamps: Times) -> Times:
+    """Samples a second of the last half second, (n,); infinite where too few came to tell."""
+    here = np.arange(len(stamps))
+    anew = np.concatenate([[True], np.diff(stamps) > _SILENCE])
+    start = np.maximum.accumulate(np.where(anew, here, 0))
+    start = np.maximum(start, np.searchsorted(stamps, stamps - _SILENCE))
+    seconds = np.maximum(stamps - stamps[start], 1e-9)
+    told = (here - start >= 5) | (seconds > 0.6 * _SILENCE)
+    return np.asarray(np.where(told, (here - start) / seconds, np.inf), np.float64)
 
 
 def hold_outliers(
