@@ -18,12 +18,8 @@ from numpy.typing import NDArray
 
 from data_modules.recording import Clock, Entry
 from data_modules.resample import Index, Times, clock_times, frozen_frames, last_at_or_before
-from data_modules.sources.actionsense_hdf5 import (
-    UnusableError,
-    frame_stamps,
-    open_file,
-    read_events,
-)
+from data_modules.sources.actionsense_file import UnusableError, open_file
+from data_modules.sources.actionsense_hdf5 import frame_stamps, read_events
 from data_modules.sources.actionsense_labels import pair_events, to_spans, without
 from data_modules.sources.actionsense_senses import SenseReader, Signals, own_senses
 from data_modules.sources.actionsense_video import VideoEndedError, VideoInfo, picked_frames, probe

@@ -4,7 +4,6 @@ A recording is 2-4 GB and no stream is ever asked for more than the rows it need
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -21,6 +20,15 @@ from data_modules.sources.actionsense_clock import (
     silences,
     time_order,
 )
+from data_modules.sources.actionsense_file import (
+    ACTIVITIES,
+    FRAME_STAMPS,
+    UnusableError,
+    numbers,
+    reading,
+    texts,
+    times,
+)
 from data_modules.sources.actionsense_labels import Event
 from mssim.errors import UserError
 
@@ -28,10 +36,6 @@ _BLOCK_BYTES = 16 * 2**20
 _XSENS_FRAME = 1 / 60
 # Streams of one device may each lack a few rows that others have.
 _ALIKE = 0.95
-
-
-class UnusableError(Exception):
-    """A stream that is there and cannot be used; its text names the stream and says why."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +91,6 @@ class Stream:
         return out[inverse.ravel()].reshape(*index.shape, *shape)
 
 
-@contextmanager
-def reading(path: Path, field: str) -> Iterator[None]:
-    """Turn HDF5's own errors into one line that says what to do."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: {field} cannot be read as HDF5 ({text}); the file is truncated or damaged, "
-            f"download it again"
-        ) from None
-
-
-def open_file(path: Path) -> Any:
-    """The HDF5 file, read-only, to be closed by the caller.
-
-    Raises:
-        UserError: It is missing, truncated or not HDF5.
-    """
-    import h5py
-
-    if not path.exists():
-        raise UserError(f"{path}: is not there; download it again")
-    with reading(path, "file"):
-        return h5py.File(path, "r")
-
-
 def open_stream(
     file: Any, path: Path, name: str, notes: list[str], stamped_by: str | None = None
 ) -> Stream | None:
@@ -128,16 +105,19 @@ def open_stream(
         name: `device/stream`.
         notes: What was odd is added here.
         stamped_by: Another stream of the same device whose data are this one's stamps.
+
+    Raises:
+        UnusableError: It is there, and is not what it should be.
+        UserError: The file cannot be read.
     """
-    with reading(path, name):
-        group = file.get(name)
-        if group is None or "data" not in group or "time_s" not in group:
-            return None
-        data, received = group["data"], np.ravel(group["time_s"][()])
+    data = numbers(file, path, name)
+    if data is None or not len(data):
+        return None
+    received = times(file, path, name, notes)
     count = min(len(data), len(received))
     if len(data) != len(received):
         notes.append(f"{name}: {len(data)} rows but {len(received)} stamps; used the first {count}")
-    stamps = received[:count].astype(np.float64)
+    stamps = received[:count]
     good = np.isfinite(stamps) & (stamps != 0)
     if stamped_by is not None:
         stamps, good = _restamp(file, path, stamped_by, stamps, good, notes)
@@ -166,15 +146,16 @@ def frame_stamps(file: Any, path: Path, notes: list[str]) -> tuple[Times, Index,
     Raises:
         UserError: There are no stamps, or they jump.
     """
-    name = "eye-tracking-video-world/frame_timestamp"
+    name = FRAME_STAMPS
     missing = UserError(
         f"{path}: {name} is missing or empty, so the video has no times; leave the recording out"
     )
-    with reading(path, name):
-        group = file.get(name)
-        if group is None or "data" not in group or "time_s" not in group:
+    try:
+        if numbers(file, path, name) is None:
             raise missing
-        received = np.ravel(group["time_s"][()]).astype(np.float64)
+        received = times(file, path, name, notes)
+    except UnusableError as error:
+        raise UserError(f"{path}: {error}; leave the recording out") from None
     good = np.isfinite(received) & (received != 0)
     stamps, good = _restamp(file, path, name, received, good, notes)
     rows = np.flatnonzero(good)
@@ -212,16 +193,17 @@ def one_frame(*streams: Stream) -> tuple[Stream, ...]:
 
 def read_events(file: Any, path: Path, notes: list[str]) -> list[Event]:
     """Rows of `experiment-activities/activities`, in file order; none where it is missing."""
-    name = "experiment-activities/activities"
-    with reading(path, name):
-        group = file.get(name)
-        if group is None or "data" not in group or "time_s" not in group:
+    try:
+        table = texts(file, path, ACTIVITIES, 3)
+        if table is None:
             notes.append("experiment-activities: missing; the recording has no labels")
             return []
-        table, stamps = group["data"][()], np.ravel(group["time_s"][()])
-    rows = [[cell.decode("utf-8", "replace").strip() for cell in row] for row in table]
+        stamps = times(file, path, ACTIVITIES, notes)
+    except UnusableError as error:
+        notes.append(f"{error}; the recording has no labels")
+        return []
     good = np.isfinite(stamps) & (stamps != 0)
-    return [Event(float(t), *r[:3]) for t, r, g in zip(stamps, rows, good, strict=True) if g]
+    return [Event(float(t), *r[:3]) for t, r, g in zip(stamps, table, good, strict=False) if g]
 
 
 def _restamp(
@@ -233,12 +215,12 @@ def _restamp(
     notes: list[str],
 ) -> tuple[Times, NDArray[np.bool_]]:
     """Stamps of capture from stream `name`, checked against those of reception."""
+    node = numbers(file, path, name)
+    if node is None:
+        notes.append(f"{name}: missing; used the times of reception")
+        return received, good
     with reading(path, name):
-        group = file.get(name)
-        if group is None or "data" not in group:
-            notes.append(f"{name}: missing; used the times of reception")
-            return received, good
-        taken = np.ravel(group["data"][()]).astype(np.float64)
+        taken = np.ravel(node[()]).astype(np.float64)
     count = min(len(taken), len(received))
     received, taken, good = received[:count], taken[:count], good[:count]
     good = good & np.isfinite(taken) & (taken != 0)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from data_modules.resample import Times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources import actionsense_pose as pose
-from data_modules.sources.actionsense_hdf5 import Stream, UnusableError, one_frame, open_stream
+from data_modules.sources.actionsense_file import GAZE_STAMPS, UnusableError
+from data_modules.sources.actionsense_hdf5 import Stream, one_frame, open_stream
 from data_modules.sources.actionsense_signals import (
     ADC_OUTLIER,
     emg_envelope,
@@ -116,7 +117,7 @@ class SenseReader:
         self._interval = interval
         self._video = video
         self._signals = signals
-        self._seen: dict[str, Stream | None] = {}
+        self._seen: dict[str, Stream | UnusableError | None] = {}
         self.notes: list[str] = []
 
     def read(self, name: str, samples: int) -> Sampled | None:
@@ -124,7 +125,7 @@ class SenseReader:
 
         Raises:
             UnusableError: The device is there, its stream is not fit for use.
-            UserError: A stream cannot be read, or its samples have another shape.
+            UserError: A stream cannot be read.
         """
         times = sub_times(self._times, self._interval, samples)
         side = "left" if name.startswith("left") else "right"
@@ -201,7 +202,7 @@ class SenseReader:
 
     def _emg(self, side: str, times: Times) -> Sampled | None:
         """(8,) envelope in raw units, `actionsense_signals.emg_envelope`."""
-        stream = self._stream(f"myo-{side}/emg", (8,))
+        stream = self._stream(f"myo-{side}/emg")
         if stream is None:
             return None
         values = stream.take(np.arange(len(stream.stamps)))
@@ -241,7 +242,7 @@ class SenseReader:
 
     def _tactile(self, side: str, times: Times) -> Sampled | None:
         """(32, 32) ADC: outliers held, clipped to `tactile_range`, baseline subtracted."""
-        stream = self._stream(f"tactile-glove-{side}/tactile_data", (32, 32))
+        stream = self._stream(f"tactile-glove-{side}/tactile_data")
         if stream is None:
             return None
         baseline = self._baseline(stream)
@@ -271,7 +272,7 @@ class SenseReader:
         The recorder's own origin is the bottom left of the whole picture; positions are first
         clipped to that picture. Outside the square the values lie outside [0, 1].
         """
-        stream = self._stream("eye-tracking-gaze/position", (2,), "eye-tracking-gaze/timestamp")
+        stream = self._stream("eye-tracking-gaze/position", GAZE_STAMPS)
         if stream is None:
             return None
         whole = stream.take(last_at_or_before(stream.stamps, times)).clip(0.0, 1.0)
@@ -300,32 +301,23 @@ class SenseReader:
         return is_fresh(stream.stamps, index, times, self._signals.stale)
 
     def _segments(self) -> Stream | None:
-        stream = self._stream("xsens-segments/position_cm", None)
-        known = (pose.BODY_SEGMENTS, pose.ALL_SEGMENTS)
-        if stream is not None and stream.sample not in {(count, 3) for count in known}:
-            raise UserError(
-                f"{self._path}: {stream.name} has samples of {stream.sample}, expected (23, 3) or "
-                f"(63, 3); leave the recording out"
-            )
-        return stream
+        return self._stream("xsens-segments/position_cm")
 
     def _turns(self) -> Stream | None:
-        return self._stream("xsens-segments/orientation_quaternion", None)
+        return self._stream("xsens-segments/orientation_quaternion")
 
     def _centre(self) -> Stream | None:
-        return self._stream("xsens-CoM/position_cm", (3,))
+        return self._stream("xsens-CoM/position_cm")
 
-    def _stream(
-        self, name: str, sample: tuple[int, ...] | None, stamped_by: str | None = None
-    ) -> Stream | None:
+    def _stream(self, name: str, stamped_by: str | None = None) -> Stream | None:
         """A stream, opened once so that its oddities are noted once."""
         if name not in self._seen:
-            stream = open_stream(self._file, self._path, name, self.notes, stamped_by)
-            self._seen[name] = stream
-        stream = self._seen[name]
-        if stream is not None and sample is not None and stream.sample != sample:
-            raise UserError(
-                f"{self._path}: {name} has samples of {stream.sample}, expected {sample}; "
-                f"leave the recording out"
-            )
-        return stream
+            try:
+                stream = open_stream(self._file, self._path, name, self.notes, stamped_by)
+                self._seen[name] = stream
+            except UnusableError as error:
+                self._seen[name] = error
+        found = self._seen[name]
+        if isinstance(found, UnusableError):
+            raise found
+        return found
