@@ -48,7 +48,7 @@ class ActionSenseSource(Source):
     Args:
         path: The download, or one experiment's or recording's folder.
         subjects: Subjects to take, e.g. `[S00, S05]`; all by default.
-        tare: Subtract each taxel's baseline (about 560). Without, touch is raw ADC.
+        tare: Subtract what each taxel reads unloaded (about 560). Without, touch is raw ADC.
         tactile_range: Raw ADC readings are clipped to this range, before the tare: by default touch
             is then about -30 to 463 above baseline. The paper clips to (530, 600).
         emg_cutoff: Cut-off of the EMG envelope, Hz.
@@ -141,7 +141,7 @@ class ActionSenseSource(Source):
     def signature(self) -> dict[str, Any]:
         low, high = self.signals.tactile_range
         return {
-            "format": 2,
+            "format": 3,
             "subjects": self.subjects,
             "tare": self.signals.tare,
             "tactile_range": [low, high],

@@ -21,7 +21,7 @@ from data_modules.sources.actionsense_signals import (
     emg_envelope,
     hold_outliers,
     sample_rate,
-    taxel_baseline,
+    taxel_tare,
 )
 from data_modules.sources.actionsense_video import VideoInfo
 from mssim.errors import UserError
@@ -286,7 +286,10 @@ class SenseReader:
         step = max(1, len(stream.stamps) // _BASELINE_ROWS)
         # Rows that a crash left behind are zeros, and no reading of this glove is.
         kept = [block[block.any(axis=(1, 2))] for _, block in stream.blocks(step)]
-        return taxel_baseline(np.concatenate(kept).astype(np.float32))
+        tare = taxel_tare(np.concatenate(kept).astype(np.float32))
+        if self._signals.tare:
+            self.notes += [f"{stream.name}: {note}" for note in tare.notes()]
+        return tare.baseline
 
     def _sampled(
         self, values: NDArray[np.float64] | NDArray[np.float32], fresh: NDArray[np.bool_]

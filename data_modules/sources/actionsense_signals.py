@@ -3,6 +3,8 @@
 Letters: n samples, C channels.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, lfilter_zi
@@ -12,6 +14,10 @@ from data_modules.resample import Times
 ADC_OUTLIER = 1024.0
 # No sample for so long is a silence, seconds: nothing is taken to flow across it.
 _SILENCE = 0.5
+_LONG_CONTACT = 0.5
+# Untouched taxels of one glove lie within some 40 ADC of each other (554 to 606 on real gloves).
+_NEVER_FREE = 60.0
+_LEAST_NOISE = 0.5
 
 
 def sample_rate(stamps: Times) -> float:
@@ -96,22 +102,81 @@ def hold_outliers(
     return np.take_along_axis(padded, source, axis=0)[1:], int(bad.sum())
 
 
-def taxel_baseline(readings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each taxel reads untouched: its median over the recording.
+@dataclass(frozen=True)
+class Tare:
+    """What a glove reads untouched.
 
-    A constant of the glove, so taking it over the whole recording shows the model nothing of what
-    comes; contacts are sparse, so the median is not moved by them.
+    Attributes:
+        baseline: float32 (32, 32) raw ADC.
+        contact: float64 (32, 32), the share of readings in which a taxel is pressed.
+        borrowed: bool (32, 32), taxels that were never seen unloaded; theirs is the glove's median.
+    """
+
+    baseline: NDArray[np.float32]
+    contact: NDArray[np.float64]
+    borrowed: NDArray[np.bool_]
+
+    def notes(self) -> list[str]:
+        """What was used where contact is long; nothing where it is not."""
+        long = (self.contact > _LONG_CONTACT) & ~self.borrowed
+        notes = []
+        if long.any():
+            notes.append(
+                f"long contact: {int(long.sum())} taxels are pressed in up to "
+                f"{100 * self.contact[long].max():.0f} % of their readings; tared by the unloaded "
+                f"rest"
+            )
+        if self.borrowed.any():
+            notes.append(
+                f"{int(self.borrowed.sum())} taxels read over {_NEVER_FREE:.0f} above the glove's "
+                f"median throughout or never right, so never unloaded; tared by that median"
+            )
+        return notes
+
+
+def taxel_tare(readings: NDArray[np.float32]) -> Tare:
+    """What each taxel reads untouched: the median of its lowest readings that noise explains.
+
+    Contact only ever raises a reading, so the unloaded ones are the lowest: those within 6 standard
+    deviations of noise above a low quantile. A median of all would be that of contact where a taxel
+    is pressed for more than half of the time. A constant of the glove, so taking it over the whole
+    recording shows the model nothing of what comes.
 
     Args:
         readings: float32 (n, 32, 32) raw ADC, a sample of the recording; outliers are left out.
-
-    Returns:
-        float32 (32, 32) raw ADC; for a taxel that never read right, the glove's median
-        (0 where no taxel did).
     """
-    good = np.where(readings < ADC_OUTLIER, readings, np.nan)
-    if not np.isfinite(good).any():
-        return np.zeros(readings.shape[1:], np.float32)
-    dead = ~np.isfinite(good).any(axis=0)
-    median = np.nanmedian(np.where(dead, np.nanmedian(good), good), axis=0)
-    return np.asarray(median, np.float32)
+    good = np.where(readings < ADC_OUTLIER, readings, np.nan).astype(np.float32)
+    dead = np.asarray(~np.isfinite(good).any(axis=0), bool)
+    if dead.all():
+        zero = np.zeros(dead.shape)
+        return Tare(zero.astype(np.float32), zero, dead)
+    good = np.where(dead, np.nanmedian(good), good)
+    noise = _noise(good)
+    baseline = np.full(dead.shape, np.nan)
+    # A few readings that dip are no baseline: then the quantile is too low.
+    for low in (0.02, 0.05, 0.1):
+        free = good <= np.nanquantile(good, low, axis=0) + 6 * noise
+        enough = free.sum(axis=0) >= 0.05 * np.isfinite(good).sum(axis=0)
+        lowest = np.nanmedian(np.where(free, good, np.nan), axis=0)
+        baseline = np.where(np.isnan(baseline) & enough, lowest, baseline)
+    glove = float(np.nanmedian(baseline))
+    borrowed = np.asarray(dead | ~(baseline <= glove + _NEVER_FREE), bool)
+    baseline = np.where(borrowed, glove, baseline)
+    contact = (good > baseline + 6 * noise).sum(axis=0) / np.isfinite(good).sum(axis=0)
+    return Tare(baseline.astype(np.float32), np.where(dead, 0.0, contact), borrowed)
+
+
+def _noise(good: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviation of each taxel untouched, (32, 32), from changes between readings.
+
+    Contact comes and goes in few taxels at once, so the glove's median taxel tells noise alone;
+    single ones may be up to three times as noisy.
+    """
+    if len(good) < 2:
+        return np.full(good.shape[1:], _LEAST_NOISE)
+    change = np.abs(np.diff(good, axis=0))
+    single = np.nanmedian(np.where(np.isfinite(change).any(axis=0), change, 0.0), axis=0)
+    # Of normal noise: median absolute difference = 0.6745 sqrt(2) sigma.
+    single = single / (0.6745 * np.sqrt(2))
+    glove = max(float(np.median(single)), _LEAST_NOISE)
+    return np.asarray(np.clip(single, glove, 3 * glove), np.float64)

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.actionsense_load import ALL, SECONDS, TEN_HZ, clock, load, stamps, write
+from helpers.actionsense_person import Person
 from helpers.actionsense_writer import LABELS, read_barcode, video_path, write_actionsense
 
 from data_modules.recording import Recording
@@ -58,7 +59,8 @@ def test_every_sense_is_there_in_its_shape_and_finite(plain: tuple[Path, Recordi
     assert recording.frames == pytest.approx(SECONDS * 10, abs=1)
     assert recording.interval == TEN_HZ
     assert recording.cameras["world"].shape == (recording.frames, 48, 48, 3)
-    assert recording.notes == ()
+    # In six seconds the person may well hold on for more than three.
+    assert [n for n in recording.notes if "long contact" not in n] == []
 
 
 @pytest.mark.parametrize("up", [0, 1, 2])
@@ -247,9 +249,10 @@ def test_gotcha_2_touch_is_tared_taxel_by_taxel(tmp_path: Path) -> None:
     assert tared.max() > 200
     assert np.ptp(raw.sum((1, 2))) / raw.sum((1, 2)).mean() < 0.05
     assert np.ptp(tared.sum((1, 2))) / tared.sum((1, 2)).mean() > 0.5
-    with h5py.File(hdf5) as file:
-        adc = file["tactile-glove-right/tactile_data/data"][:]
-    np.testing.assert_allclose(raw - tared, np.median(adc, 0)[None].repeat(len(raw), 0), atol=1e-3)
+    truth = Person(np.random.default_rng(0), 0.0, True).taxels[1]
+    baseline = (raw - tared)[0]
+    np.testing.assert_allclose(raw - tared, baseline[None].repeat(len(raw), 0), atol=1e-3)
+    np.testing.assert_allclose(baseline, truth, atol=3.5)
 
 
 def test_gotcha_2_outliers_are_held_and_the_range_is_kept(tmp_path: Path) -> None:

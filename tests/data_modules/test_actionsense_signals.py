@@ -16,7 +16,7 @@ from data_modules.sources.actionsense_signals import (
     emg_envelope,
     hold_outliers,
     sample_rate,
-    taxel_baseline,
+    taxel_tare,
 )
 
 
@@ -76,10 +76,43 @@ def test_baseline_is_each_taxels_median_without_outliers_and_gaps() -> None:
     readings = np.full((5, 32, 32), 560, np.float32)
     readings[:, 0, 0] = [570, 570, 900, 4000, np.nan]
     readings[:, 0, 1] = 2000
-    baseline = taxel_baseline(readings)
-    assert baseline[0, 0] == 570
-    assert baseline[0, 1] == 560
-    assert (baseline[1:] == 560).all()
+    tare = taxel_tare(readings)
+    assert tare.baseline[0, 0] == 570
+    assert tare.baseline[0, 1] == 560
+    assert (tare.baseline[1:] == 560).all()
+    assert np.argwhere(tare.borrowed).tolist() == [[0, 1]]
+    assert not taxel_tare(np.full((3, 32, 32), 4000, np.float32)).baseline.any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.9])
+def test_a_baseline_is_that_of_unloaded_stretches_however_long_the_contact(share: float) -> None:
+    """Pressed 70 % of the time, the median of all read +8 pressed and -304 free."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(563, 8, (32, 32))
+    readings = truth + rng.normal(0, 2.7, (2000, 32, 32))
+    pressed = (np.arange(2000) // 20 % 10) < 10 * share
+    readings[pressed, 8:12, 8:12] += rng.uniform(250, 350, (int(pressed.sum()), 4, 4))
+    tare = taxel_tare(readings.astype(np.float32))
+    assert np.abs(tare.baseline - truth).max() < 1.0
+    assert tare.contact[9, 9] == pytest.approx(share, abs=0.01)
+    assert tare.contact[0].max() < 0.01
+    flagged = [note for note in tare.notes() if note.startswith("long contact: 16 taxels")]
+    assert len(flagged) == (share > 0.5)
+
+
+def test_a_taxel_that_is_never_unloaded_is_tared_by_the_glove_and_told() -> None:
+    readings = np.random.default_rng(0).normal(563, 2.7, (500, 32, 32)).astype(np.float32)
+    readings[:, 5, 5] += 300
+    tare = taxel_tare(readings)
+    assert tare.baseline[5, 5] == pytest.approx(563, abs=1)
+    assert tare.contact[5, 5] == 1
+    assert any("1 taxels read over 60 above the glove's median" in n for n in tare.notes())
+
+
+def test_a_few_readings_that_dip_are_no_baseline() -> None:
+    readings = np.random.default_rng(0).normal(563, 2.7, (500, 32, 32)).astype(np.float32)
+    readings[::30] = 450
+    assert np.abs(taxel_tare(readings).baseline - 563).max() < 2
 
 
 def test_chains_have_the_papers_shapes_and_hold_every_point() -> None:
