@@ -20,7 +20,7 @@ from data_modules.recording import Clock, Entry
 from data_modules.resample import Index, Times, clock_times, frozen_frames, last_at_or_before
 from data_modules.sources.actionsense_file import UnusableError, open_file
 from data_modules.sources.actionsense_hdf5 import frame_stamps, read_events
-from data_modules.sources.actionsense_labels import pair_events, to_spans, without
+from data_modules.sources.actionsense_labels import in_zone, pair_events, to_spans, without
 from data_modules.sources.actionsense_senses import SenseReader, Signals, own_senses
 from data_modules.sources.actionsense_video import VideoEndedError, VideoInfo, picked_frames, probe
 from data_modules.sources.base import Source
@@ -133,9 +133,11 @@ class ActionSenseSource(Source):
                 _add_sense(draft, reader, sense)
             label_notes: list[str] = []
             instances, pair_notes = pair_events(read_events(file, hdf5, label_notes))
+        instances, zone_notes = in_zone(instances, float(times[0]), float(times[-1]))
         whole, span_notes = to_spans(instances, times)
         spans, frozen_notes = without(whole, frozen)
-        notes += [*film_notes, *reader.notes, *label_notes, *pair_notes, *span_notes, *frozen_notes]
+        notes += [*film_notes, *reader.notes, *label_notes, *pair_notes]
+        notes += [*zone_notes, *span_notes, *frozen_notes]
         draft.finish(1.0 / rate, spans, notes)
 
     def signature(self) -> dict[str, Any]:
@@ -159,8 +161,11 @@ def _add_sense(draft: Draft, reader: SenseReader, sense: Sense) -> None:
     except UnusableError as error:
         reader.notes.append(f"sense {sense.name}: left out, {error}")
         return
-    if sampled is None or not sampled.present.any():
+    if sampled is None:
         reader.notes.append(f"sense {sense.name}: its device is missing or silent")
+        return
+    if not sampled.present.any():
+        reader.notes.append(f"sense {sense.name}: nothing usable came while the video ran")
         return
     draft.add_sense(sense.name, sampled.values, sampled.present)
     gone = int((~sampled.present).sum())

@@ -21,6 +21,8 @@ _SHARE = 0.05
 # or beyond a frame at 10 Hz, is the eye tracker's clock being off.
 _DELAY = 0.03
 _DELAYS = (-1 / 30, 0.1)
+# Devices of one recording are switched on and off within minutes.
+_HOUR, _APART = 3600.0, 120.0
 
 
 class ClockError(Exception):
@@ -168,6 +170,30 @@ def capture_times(
             where = f" from row {rows[piece[0]]} on" if len(breaks) else ""
             notes.append(f"the eye tracker's clock was {least - _DELAY:.2f} s off{where}; shifted")
     return out, notes
+
+
+def hours_off(stamps: Times, start: float, stop: float) -> float:
+    """Whole hours, in seconds, that a device's clock is ahead of the video's; 0 where they agree.
+
+    Args:
+        stamps: float64 (n,), ascending, of the device.
+        start: Of the video.
+        stop: Of the video.
+
+    Raises:
+        ClockError: The device and the video were never there at the same time.
+    """
+    ahead = np.array([stamps[0] - start, stamps[-1] - stop])
+    outside = bool(stamps[-1] < start or stamps[0] > stop)
+    for hours in sorted(np.unique(np.round(ahead / _HOUR)), key=abs):
+        fits = np.abs(ahead - hours * _HOUR) < _APART
+        if hours and (fits.any() if outside else fits.all()):
+            return float(hours * _HOUR)
+    if outside:
+        apart = stamps[0] - stop if stamps[0] > stop else stamps[-1] - start
+        side = "begins after the video ends" if apart > 0 else "ends before the video begins"
+        raise ClockError(f"{side}, by {abs(apart):.0f} s: its clock is off, by no whole hours")
+    return 0.0
 
 
 def silences(stamps: Times) -> list[str]:

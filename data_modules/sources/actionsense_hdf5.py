@@ -48,6 +48,7 @@ class Stream:
         stamps: float64 (n,), epoch seconds, ascending.
         rows: int64 (n,), which row of `data` each stamp belongs to.
         file: For messages.
+        blind: Stretches, epoch seconds, in which nothing that it holds is to be used.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stream:
     stamps: Times
     rows: Index
     file: Path
+    blind: tuple[tuple[float, float], ...] = ()
 
     @property
     def sample(self) -> tuple[int, ...]:

@@ -98,6 +98,27 @@ def pair_events(events: Sequence[Event]) -> tuple[list[Instance], list[str]]:
     return sorted(instances, key=lambda i: (i.start, i.stop)), notes
 
 
+def in_zone(
+    instances: Sequence[Instance], start: float, stop: float
+) -> tuple[list[Instance], list[str]]:
+    """Instances brought to the video's clock where theirs was whole hours off, and a note.
+
+    Args:
+        instances: Any.
+        start: Of the video, epoch seconds.
+        stop: Of the video.
+    """
+    if not instances or any(i.start < stop and i.stop > start for i in instances):
+        return list(instances), []
+    first, last = min(i.start for i in instances), max(i.stop for i in instances)
+    fitting = [h for h in range(-24, 25) if start <= first - 3600 * h and last - 3600 * h <= stop]
+    if len(fitting) != 1:
+        return list(instances), []
+    (hours,) = fitting
+    moved = [Instance(i.start - 3600 * hours, i.stop - 3600 * hours, i.label) for i in instances]
+    return moved, [f"activities: their clock was {hours:+d} h off; shifted"]
+
+
 def to_spans(
     instances: Sequence[Instance], times: NDArray[np.float64]
 ) -> tuple[list[Span], list[str]]:

@@ -4,7 +4,7 @@ Letters: N frames, K samples a frame interval.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from data_modules.resample import Times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources import actionsense_pose as pose
+from data_modules.sources.actionsense_clock import ClockError, hours_off
 from data_modules.sources.actionsense_file import GAZE_STAMPS, UnusableError
 from data_modules.sources.actionsense_hdf5 import Stream, one_frame, open_stream
+from data_modules.sources.actionsense_mixed import mixed_rows, stretches
 from data_modules.sources.actionsense_signals import (
     ADC_OUTLIER,
     emg_envelope,
@@ -41,6 +43,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 _BASELINE_ROWS = 2000
 _ARMBAND_HZ = 200.0
+# Of a stream's rows; with more of them mixed, the rest is no sense.
+_HARDLY_ANY = 0.9
 
 
 @dataclass(frozen=True)
@@ -222,9 +226,8 @@ class SenseReader:
                 f"for emg_cutoff {self._signals.emg_cutoff:g} Hz; absent there"
             )
         index = last_at_or_before(stamps, times)
-        return self._sampled(
-            envelope[np.maximum(index, 0)], is_fresh(stamps, index, times, self._signals.stale)
-        )
+        fresh = self._fresh(stream, times) & is_fresh(stamps, index, times, self._signals.stale)
+        return self._sampled(envelope[np.maximum(index, 0)], fresh)
 
     def _check_cutoff(self, name: str, rate: float) -> None:
         """A weak armband costs its sense; a cut-off beyond what a good one gives is a mistake."""
@@ -301,7 +304,10 @@ class SenseReader:
 
     def _fresh(self, stream: Stream, times: Times) -> NDArray[np.bool_]:
         index = last_at_or_before(stream.stamps, times)
-        return is_fresh(stream.stamps, index, times, self._signals.stale)
+        fresh = is_fresh(stream.stamps, index, times, self._signals.stale)
+        for start, stop in stream.blind:
+            fresh &= (times < start) | (times > stop)
+        return fresh
 
     def _segments(self) -> Stream | None:
         return self._stream("xsens-segments/position_cm")
@@ -316,11 +322,34 @@ class SenseReader:
         """A stream, opened once so that its oddities are noted once."""
         if name not in self._seen:
             try:
-                stream = open_stream(self._file, self._path, name, self.notes, stamped_by)
-                self._seen[name] = stream
+                self._seen[name] = self._opened(name, stamped_by)
             except UnusableError as error:
                 self._seen[name] = error
         found = self._seen[name]
         if isinstance(found, UnusableError):
             raise found
         return found
+
+    def _opened(self, name: str, stamped_by: str | None) -> Stream | None:
+        """A stream on the video's clock, blind where it holds another person's rows."""
+        stream = open_stream(self._file, self._path, name, self.notes, stamped_by)
+        if stream is None:
+            return None
+        try:
+            off = hours_off(stream.stamps, float(self._times[0]), float(self._times[-1]))
+        except ClockError as error:
+            raise UnusableError(f"{name} {error}") from None
+        if off:
+            self.notes.append(f"{name}: its clock was {off / 3600:+.0f} h off; shifted")
+            stream = replace(stream, stamps=stream.stamps - off)
+        mixed = mixed_rows(stream)
+        if mixed.mean() > _HARDLY_ANY:
+            raise UnusableError(f"{name} holds rows of two people between each other")
+        blind = stretches(stream.stamps, mixed)
+        if blind:
+            seconds = sum(stop - start for start, stop in blind)
+            self.notes.append(
+                f"{name}: rows of two people between each other for {seconds:.1f} s, from row "
+                f"{int(stream.rows[mixed][0])}; absent there"
+            )
+        return replace(stream, blind=tuple(blind))
