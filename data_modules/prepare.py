@@ -99,6 +99,8 @@ def prepare(
     """
     path = store_path(name, source, clock, root)
     listed = catalogue(name, source, clock, root)
+    for line in source.skipped():
+        print(f"{name}: {line}", file=sys.stderr)
     entries = [e for e in listed.entries if only is None or e.id in only][:limit]
     try:
         store = Store.create(path, name, _identity(source, clock))

@@ -54,8 +54,8 @@ class ActionSenseSource(Source):
         emg_cutoff: Cut-off of the EMG envelope, Hz.
         stale: A sense is absent where its latest sample is older than this, seconds. Touch comes
             at 5-6 Hz.
-        missing_video: What to do with a recording without a world video: `error` lists it and
-            fails on converting it, `skip` leaves it out.
+        missing_video: What to do with a recording without a world video, as some of the download
+            are: `skip` leaves it out and says so, `error` lists it and fails on converting it.
         foreign_senses: Senses that other sources of a mixture bring. Any other sense that is asked
             for and is none of ActionSense's is taken for a mistake.
 
@@ -71,7 +71,7 @@ class ActionSenseSource(Source):
         tactile_range: tuple[float, float] = (530.0, 1023.0),
         emg_cutoff: float = 5.0,
         stale: float = 0.5,
-        missing_video: Literal["error", "skip"] = "error",
+        missing_video: Literal["error", "skip"] = "skip",
         foreign_senses: list[str] | None = None,
     ) -> None:
         low, high = tactile_range
@@ -95,26 +95,42 @@ class ActionSenseSource(Source):
         """Recordings by time; `frames` counts at 10 Hz and is 0 where it cannot be read."""
         if not self.path.is_dir():
             raise UserError(f"{self.path}: is no folder; give the folder that ActionSense is in")
-        logs = [(p, m) for p in self.path.rglob(_LOG) if (m := _NAME.fullmatch(p.name))]
+        logs = self._logs()
         if not logs:
             raise UserError(
                 f"{self.path}: holds no ActionSense recording ({_LOG}); give the download's folder"
             )
-        entries = [
-            _entry(path, match["log"], match["subject"])
-            for path, match in sorted(logs, key=lambda log: log[0].name)
-            if self.subjects is None or match["subject"] in self.subjects
-        ]
-        if self.missing_video == "skip":
-            entries = [e for e in entries if e.files[1].exists()]
-        if not entries:
-            there = sorted({m["subject"] for _, m in logs})
+        wanted = [log for log in logs if self.subjects is None or log[2] in self.subjects]
+        if not wanted:
+            there = ", ".join(sorted({subject for _, _, subject in logs}))
             raise UserError(
-                f"{self.path}: no recording left for subjects {self.subjects} with missing_video "
-                f"{self.missing_video}; there are {', '.join(there)}"
+                f"{self.path}: no recording left for subjects {self.subjects}; there are {there}"
             )
+        taken = [log for log in wanted if self.missing_video == "error" or _video(*log).exists()]
+        if not taken:
+            raise UserError(
+                f"{self.path}: none of the {len(wanted)} recordings has its world video, such as "
+                f"{_video(*wanted[0])}; download them beside the HDF5 files"
+            )
+        entries = [_entry(*log) for log in taken]
         _check_unique(entries)
         return entries
+
+    def skipped(self) -> list[str]:
+        if self.missing_video == "error":
+            return []
+        return [
+            f"{path.name}: skipped, its world video {_video(path, log, subject).name} is missing"
+            for path, log, subject in self._logs()
+            if (self.subjects is None or subject in self.subjects)
+            and not _video(path, log, subject).exists()
+        ]
+
+    def _logs(self) -> list[tuple[Path, str, str]]:
+        """File, time and subject of every recording, by time."""
+        found = ((path, _NAME.fullmatch(path.name)) for path in self.path.rglob(_LOG))
+        logs = [(path, match["log"], match["subject"]) for path, match in found if match]
+        return sorted(logs, key=lambda log: log[0].name)
 
     def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
         senses = own_senses(clock.senses, self.foreign_senses)
@@ -241,8 +257,13 @@ class _Film:
             yield f"{self._path.name}: {there} frames for {self._expected} timestamps; rest unused"
 
 
+def _video(path: Path, log: str, subject: str) -> Path:
+    """The world video that belongs beside a recording's HDF5 file."""
+    return path.with_name(f"{log}_{subject}_eye-tracking-video-world_frame.mp4")
+
+
 def _entry(path: Path, log: str, subject: str) -> Entry:
-    video = path.with_name(f"{log}_{subject}_eye-tracking-video-world_frame.mp4")
+    video = _video(path, log, subject)
     about = {"cameras": 1, "rate": DEFAULT_RATE}
     return Entry(f"{log}_{subject}", subject, (path, video), _about_frames(path), about)
 

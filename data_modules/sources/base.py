@@ -30,6 +30,10 @@ class Source(ABC):
             UserError: The folder is missing, or holds nothing of this format.
         """
 
+    def skipped(self) -> list[str]:
+        """What `entries` leaves out though it is there, and why: a line each, from names only."""
+        return []
+
     @abstractmethod
     def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
         """Read one recording onto the clock and write it to the draft.

@@ -92,7 +92,7 @@ def test_the_signature_tells_every_argument_but_the_path(tmp_path: Path) -> None
         {"tactile_range": (530.0, 600.0)},
         {"emg_cutoff": 4.0},
         {"stale": 1.0},
-        {"missing_video": "skip"},
+        {"missing_video": "error"},
         {"foreign_senses": ["left_arm"]},
     ]
     for change in changes:

@@ -8,8 +8,15 @@ import h5py
 import numpy as np
 import pytest
 from helpers.actionsense_load import ALL, TEN_HZ, clock, load, write
-from helpers.actionsense_writer import LABELS, read_barcode, video_path, write_actionsense
+from helpers.actionsense_writer import (
+    LABELS,
+    Quirks,
+    read_barcode,
+    video_path,
+    write_actionsense,
+)
 
+from data_modules.commands import data
 from data_modules.sources.actionsense import ActionSenseSource
 from data_modules.sources.actionsense_hdf5 import frame_stamps
 from mssim.errors import UserError
@@ -74,15 +81,32 @@ def test_a_truncated_hdf5_is_refused(tmp_path: Path, share: float) -> None:
     refused(hdf5, hdf5.name, "truncated or damaged", "download it again")
 
 
-def test_a_missing_video_is_refused_or_skipped(tmp_path: Path) -> None:
+def test_a_missing_video_is_skipped_and_told_or_refused(tmp_path: Path) -> None:
     hdf5 = write(tmp_path, 1.0, video=False)
-    refused(hdf5, video_path(hdf5).name, "missing", "missing_video")
-    with pytest.raises(UserError, match="missing_video skip"):
-        ActionSenseSource(tmp_path, missing_video="skip").entries()
+    refused(hdf5, video_path(hdf5).name, "missing", "missing_video", missing_video="error")
+    with pytest.raises(UserError, match=r"none of the 1 recordings has its world video"):
+        ActionSenseSource(tmp_path).entries()
     write_actionsense(tmp_path, "S05", 0.5)
-    assert [e.subject for e in ActionSenseSource(tmp_path, missing_video="skip").entries()] == [
-        "S05"
-    ]
+    source = ActionSenseSource(tmp_path)
+    assert [e.subject for e in source.entries()] == ["S05"]
+    (line,) = source.skipped()
+    assert line.startswith(hdf5.name) and video_path(hdf5).name in line
+    assert ActionSenseSource(tmp_path, subjects=["S05"]).skipped() == []
+    assert ActionSenseSource(tmp_path, missing_video="error").skipped() == []
+
+
+def test_data_works_on_the_download_whose_s01_has_no_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As downloaded; every command ended in "the world video is missing"."""
+    write_actionsense(tmp_path / "set", "S01", 1.0, quirks=Quirks(video=False))
+    write_actionsense(tmp_path / "set", "S02", 4.0)
+    # What is already prepared is told of as well.
+    for _ in range(2):
+        data(tmp_path / "set", tmp_path / "out", tmp_path / "stores", size=16)
+        told = capsys.readouterr()
+        assert "1 recordings" in told.out and "subjects S02 (1)" in told.out
+        assert "S01.hdf5: skipped, its world video" in told.err
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 99])
