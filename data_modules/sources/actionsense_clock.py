@@ -5,10 +5,12 @@ elsewhere and stays there. Letters: n rows, in the order of the file.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
+from scipy.stats import theilslopes
 
 from data_modules.resample import Index, Times
 
@@ -17,10 +19,13 @@ _STRAY = 1.0
 # Senses are said to fall silent, and clocks to be longer than what they time, from here on.
 _HOLE = 5.0
 _SHARE = 0.05
+_FALLEN_OUT = 2.0
 # Frames and gaze reach the computer some 30 ms after they were taken. A least delay that is none,
 # or beyond a frame at 10 Hz, is the eye tracker's clock being off.
 _DELAY = 0.03
 _DELAYS = (-1 / 30, 0.1)
+# More jumps, and the clock is of no use; fewer rows, and no drift can be told.
+_MOST_JUMPS, _DRIFT_ROWS = 5, 200
 # Devices of one recording are switched on and off within minutes.
 _HOUR, _APART = 3600.0, 120.0
 
@@ -106,10 +111,13 @@ def frame_order(stamps: Times) -> tuple[NDArray[np.bool_], list[str]]:
         bool (n,), whose stamps rise, and notes.
 
     Raises:
-        ClockError: The clock jumps and stays there.
+        ClockError: The clock jumps and stays there, or does not count seconds.
     """
     notes: list[str] = []
     kept = longest_rise(stamps, strict=True)
+    usual = float(np.median(np.diff(stamps[kept]))) if kept.sum() > 1 else 0.0
+    if usual > _HOLE:
+        raise ClockError(f"frames are {usual:.1f} s apart, so these stamps are no seconds")
     if _longer(stamps, kept):
         kept = _without_ends(stamps, kept)
     off = ~kept
@@ -136,13 +144,41 @@ def frame_order(stamps: Times) -> tuple[NDArray[np.bool_], list[str]]:
     return kept, notes
 
 
+def check_end(stamps: Times, rows: Index, others: Callable[[], float | None]) -> None:
+    """Refuse a video whose clock jumped, and which for that ends later than all other devices.
+
+    A camera that falls out for a while ends with the others.
+
+    Args:
+        stamps: float64 (n,), ascending.
+        rows: int64 (n,), for the message.
+        others: Tells when the last of the other devices ended, if there are any.
+
+    Raises:
+        ClockError: By about as much as it jumped, it ends later.
+    """
+    steps = np.diff(stamps)
+    jump = float(steps[steps > _FALLEN_OUT].sum())
+    end = others() if jump else None
+    if end is None:
+        return
+    over = float(stamps[-1] - end)
+    if abs(over - jump) < _slack(jump):
+        row = int(rows[int(steps.argmax()) + 1])
+        raise ClockError(
+            f"the clock jumps by {jump:.1f} s at row {row} and ends {over:.1f} s after all other "
+            f"devices"
+        )
+
+
 def capture_times(
     received: Times, taken: Times, good: NDArray[np.bool_]
 ) -> tuple[Times, list[str]]:
     """Stamps of capture on the computer's clock.
 
     Both stand in the file. Their least difference is how long a frame travels; where that is no
-    time a frame can take, or changes for good, the eye tracker's clock was off and is set right.
+    time a frame can take, or changes for good, or drifts, the eye tracker's clock was off and is
+    set right.
 
     Args:
         received: float64 (n,), the computer's.
@@ -161,15 +197,41 @@ def capture_times(
     )
     set_anew = (steps < 0) | (steps > _STRAY)
     breaks = np.flatnonzero((np.abs(smooth) > _STRAY) & set_anew) + 1
+    if len(breaks) > _MOST_JUMPS:
+        note = f"the eye tracker's clock jumps {len(breaks)} times; used the times of reception"
+        return received - _DELAY, [note]
     out, notes = taken.copy(), []
     for piece in np.split(np.arange(len(rows)), breaks):
-        near = delay[piece][np.abs(delay[piece] - np.median(delay[piece])) <= _STRAY]
-        least = float(np.quantile(near, 0.01))
-        if not _DELAYS[0] <= least <= _DELAYS[1]:
-            out[rows[piece]] += least - _DELAY
-            where = f" from row {rows[piece[0]]} on" if len(breaks) else ""
+        here = rows[piece]
+        least, drift = _least_delay(delay[piece], taken[here])
+        where = f" from row {here[0]} on" if len(breaks) else ""
+        if abs(drift) > _DELAYS[1]:
+            line = np.interp(taken[here], [taken[here].min(), taken[here].max()], [0.0, drift])
+            out[here] += least - _DELAY + line
+            notes.append(f"the eye tracker's clock drifts by {drift:.2f} s{where}; set right")
+        elif not _DELAYS[0] <= least <= _DELAYS[1]:
+            out[here] += least - _DELAY
             notes.append(f"the eye tracker's clock was {least - _DELAY:.2f} s off{where}; shifted")
     return out, notes
+
+
+def _least_delay(delay: Times, taken: Times) -> tuple[float, float]:
+    """The least that rows (n,) take to arrive, at first, and by how much that changes to the end.
+
+    Of 20 blocks, so that a computer that hangs for a while counts for little; a row that is far
+    from the others does not count.
+    """
+    near = np.abs(delay - median_filter(delay, _NEIGHBOURS, mode="nearest")) <= _STRAY
+    order = np.flatnonzero(near)[np.argsort(taken[near], kind="stable")]
+    blocks = [b for b in np.array_split(order, 20) if len(b)]
+    least = np.array([np.quantile(delay[b], 0.01) for b in blocks])
+    middle = np.array([np.median(taken[b]) for b in blocks])
+    overall = float(np.quantile(delay[order], 0.01))
+    if len(order) < _DRIFT_ROWS:
+        return overall, 0.0
+    slope, start, _, _ = theilslopes(least, middle - taken[order[0]])
+    drift = float(slope * (taken[order[-1]] - taken[order[0]]))
+    return (float(start), drift) if abs(drift) > _DELAYS[1] else (overall, drift)
 
 
 def hours_off(stamps: Times, start: float, stop: float) -> float:
@@ -196,6 +258,20 @@ def hours_off(stamps: Times, start: float, stop: float) -> float:
     return 0.0
 
 
+def jumped_at(stamps: Times, stop: float) -> int | None:
+    """The row from which on a sense's clock is ahead: it was silent, and ends that much too late.
+
+    Args:
+        stamps: float64 (n,), ascending.
+        stop: Of the video.
+    """
+    steps = np.diff(stamps)
+    jump = float(steps[steps > _HOLE].sum())
+    if not jump or abs(stamps[-1] - stop - jump) >= _slack(jump):
+        return None
+    return int(np.flatnonzero(steps > _HOLE)[0]) + 1
+
+
 def silences(stamps: Times) -> list[str]:
     """A note where a sense falls silent for seconds. `stamps` are float64 (n,), ascending."""
     steps = np.diff(stamps)
@@ -207,6 +283,11 @@ def silences(stamps: Times) -> list[str]:
         f"silent {int(holes.sum())} times for {steps[holes].sum():.0f} s in all, longest for "
         f"{steps[row]:.1f} s after row {row}"
     ]
+
+
+def _slack(jump: float) -> float:
+    """Devices of one recording stop within seconds of each other, not all at once."""
+    return 1 + 0.1 * jump
 
 
 def _hole(stamps: Times) -> float:

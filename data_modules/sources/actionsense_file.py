@@ -117,15 +117,28 @@ def times(file: Any, path: Path, name: str, notes: list[str]) -> Times:
     """
     node = _dataset(file, path, name, "time_s")
     stamps = np.zeros(0) if node is None else _seconds(node, path, name)
-    if (np.isfinite(stamps) & (stamps != 0)).any():
+    lacking = ~np.isfinite(stamps) | (stamps == 0)
+    if node is not None and not lacking.any():
         return stamps
-    written = _local(file, path, name)
-    if written is None:
+    try:
+        written = _local(file, path, name)
+    except UnusableError:
         if node is None:
-            raise UnusableError(f"{name} has neither time_s nor time_str, so no times")
+            raise
         return stamps
-    notes.append(f"{name}: time_s is missing; times read from time_str")
-    return written + _zone(file, path)
+    if node is None:
+        if written is None:
+            raise UnusableError(f"{name} has neither time_s nor time_str, so no times")
+        stamps, lacking = np.zeros(len(written)), np.ones(len(written), bool)
+    elif written is None:
+        return stamps
+    rows = np.flatnonzero(lacking[: len(written)])
+    rows = rows[np.isfinite(written[rows])]
+    if len(rows):
+        of = "" if len(rows) == len(stamps) else f" in {len(rows)} rows"
+        notes.append(f"{name}: time_s is missing{of}; times read from time_str")
+        stamps[rows] = written[rows] + _zone(file, path)
+    return stamps
 
 
 def _remedy(error: Exception, text: str) -> str:

@@ -16,6 +16,7 @@ from data_modules.resample import Index, Times
 from data_modules.sources.actionsense_clock import (
     ClockError,
     capture_times,
+    check_end,
     frame_order,
     silences,
     time_order,
@@ -23,6 +24,7 @@ from data_modules.sources.actionsense_clock import (
 from data_modules.sources.actionsense_file import (
     ACTIVITIES,
     FRAME_STAMPS,
+    SAMPLES,
     UnusableError,
     numbers,
     reading,
@@ -169,10 +171,26 @@ def frame_stamps(file: Any, path: Path, notes: list[str]) -> tuple[Times, Index,
     stamps = stamps[rows]
     try:
         rising, order_notes = frame_order(stamps)
+        check_end(stamps[rising], rows[rising], lambda: _end_of_others(file, path))
     except ClockError as error:
         raise UserError(f"{path}: {name}: {error}; leave the recording out") from None
     notes += [f"{name}: {note}" for note in order_notes]
     return stamps[rising], rows[rising].astype(np.int64), expected
+
+
+def _end_of_others(file: Any, path: Path) -> float | None:
+    """When the last device but the eye tracker stopped; None where there is no other."""
+    ends = []
+    for name in SAMPLES:
+        if name.startswith("eye"):
+            continue
+        try:
+            stamps = times(file, path, name, [])
+        except (UnusableError, UserError):
+            continue
+        stamps = stamps[np.isfinite(stamps) & (stamps != 0)][-5:]
+        ends += [float(np.median(stamps))] if len(stamps) else []
+    return max(ends, default=None)
 
 
 def one_frame(*streams: Stream) -> tuple[Stream, ...]:

@@ -39,6 +39,8 @@ RENAMED = {
     ),
 }
 _DROPPED = {"bad", "maybe"}
+# Seconds. Real ones last up to 220.
+_LONGEST = 1800.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ def pair_events(events: Sequence[Event]) -> tuple[list[Instance], list[str]]:
         for start, stop in pairs:
             if {start.valid.lower(), stop.valid.lower()} & _DROPPED:
                 dropped += 1
+            elif stop.time - start.time > _LONGEST:
+                notes.append(
+                    f"activities: {label!r} lasts {stop.time - start.time:.0f} s, more than "
+                    f"{_LONGEST:.0f} s, so one of its stamps is off; left out"
+                )
             else:
                 instances.append(Instance(start.time, stop.time, label))
     if dropped:

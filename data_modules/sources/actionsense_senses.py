@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_modules.resample import Times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources import actionsense_pose as pose
-from data_modules.sources.actionsense_clock import ClockError, hours_off
+from data_modules.sources.actionsense_clock import ClockError, hours_off, jumped_at
 from data_modules.sources.actionsense_file import GAZE_STAMPS, UnusableError
 from data_modules.sources.actionsense_hdf5 import Stream, one_frame, open_stream
 from data_modules.sources.actionsense_mixed import mixed_rows, stretches
@@ -331,25 +331,38 @@ class SenseReader:
         return found
 
     def _opened(self, name: str, stamped_by: str | None) -> Stream | None:
-        """A stream on the video's clock, blind where it holds another person's rows."""
+        """A stream on the video's clock, blind where it holds what is not the wearer's."""
         stream = open_stream(self._file, self._path, name, self.notes, stamped_by)
         if stream is None:
             return None
+        start, stop = float(self._times[0]), float(self._times[-1])
         try:
-            off = hours_off(stream.stamps, float(self._times[0]), float(self._times[-1]))
+            off = hours_off(stream.stamps, start, stop)
         except ClockError as error:
             raise UnusableError(f"{name} {error}") from None
         if off:
             self.notes.append(f"{name}: its clock was {off / 3600:+.0f} h off; shifted")
             stream = replace(stream, stamps=stream.stamps - off)
+        blind = self._mixed(stream)
+        row = jumped_at(stream.stamps, stop)
+        if row is not None:
+            self.notes.append(
+                f"{name}: silent before row {stream.rows[row]} and ends as much after the video, "
+                f"so its clock jumped; absent from there on"
+            )
+            blind.append((float(stream.stamps[row]), np.inf))
+        return replace(stream, blind=tuple(blind))
+
+    def _mixed(self, stream: Stream) -> list[tuple[float, float]]:
+        """Stretches in which another person's rows are among the wearer's."""
         mixed = mixed_rows(stream)
         if mixed.mean() > _HARDLY_ANY:
-            raise UnusableError(f"{name} holds rows of two people between each other")
+            raise UnusableError(f"{stream.name} holds rows of two people between each other")
         blind = stretches(stream.stamps, mixed)
         if blind:
             seconds = sum(stop - start for start, stop in blind)
             self.notes.append(
-                f"{name}: rows of two people between each other for {seconds:.1f} s, from row "
-                f"{int(stream.rows[mixed][0])}; absent there"
+                f"{stream.name}: rows of two people between each other for {seconds:.1f} s, from "
+                f"row {int(stream.rows[mixed][0])}; absent there"
             )
-        return replace(stream, blind=tuple(blind))
+        return blind

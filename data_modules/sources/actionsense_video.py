@@ -107,9 +107,12 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path}: cannot be decoded ({_one_line(error)}); the file is damaged, download it again"
-    )
+    remedy = "the file is damaged, download it again"
+    if isinstance(error, PermissionError):
+        remedy = "it may not be read, change its permissions"
+    elif isinstance(error, IsADirectoryError):
+        remedy = "it is a folder, put the video in its place"
+    return UserError(f"{path}: cannot be decoded ({_one_line(error)}); {remedy}")
 
 
 def _one_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.actionsense_load import ALL, clock, load, stamps, write
-from helpers.actionsense_writer import read_barcode, video_path
+from helpers.actionsense_writer import LABELS, read_barcode, video_path
 
 from data_modules.recording import Recording
 from data_modules.resample import clock_times, frozen_frames, last_at_or_before
@@ -117,23 +117,78 @@ def test_an_eye_tracker_seconds_off_is_set_right_and_told(tmp_path: Path, off: f
     )
 
 
+def fall_out(hdf5: Path, at: float, seconds: float) -> None:
+    """The camera falls out at a share of the recording: all that follows comes later, no frames."""
+    with h5py.File(hdf5, "r+") as file:
+        taken = file[FRAMES]["data"][:, 0]
+        when = taken[int(at * len(taken))]
+        for stream in [s for device in file.values() for s in device.values()]:
+            stream["time_s"][...] += np.where(stream["time_s"][...] > when, seconds, 0)
+        for name in (FRAMES, "eye-tracking-gaze/timestamp"):
+            file[name]["data"][...] += np.where(file[name]["data"][...] > when, seconds, 0)
+
+
 def test_frames_in_which_the_video_stands_still_are_in_no_activity(tmp_path: Path) -> None:
     hdf5 = write(tmp_path, 9.0, barcode=True)
-    with h5py.File(hdf5, "r+") as file:
-        when = file["experiment-activities/activities/time_s"][:, 0]
-        middle = int(np.searchsorted(file[FRAMES]["data"][:, 0], when[2:4].mean()))
-        # The middle of the second activity is lost, 4 s of it, and what follows comes later.
-        file["experiment-activities/activities/time_s"][3:, 0] += 4.0
-    restamp(hdf5, FRAMES, ahead(slice(middle, None), 4.0), taken=True)
+    # In the middle of the second activity, four seconds.
+    fall_out(hdf5, 0.49, 4.0)
     recording = load(hdf5, SenseSet([]))
     numbers = np.array(shown(recording))
     assert [s.text for s in recording.spans].count(recording.spans[1].text) == 2
     for span in recording.spans:
-        inside = numbers[span.start : span.stop]
-        assert (np.diff(inside) > 0).all()
+        assert (np.diff(numbers[span.start : span.stop]) > 0).all()
     notes = " | ".join(recording.notes)
     assert "stands still for 39 frames" in notes or "stands still for 40 frames" in notes
     assert "left out of them" in notes
+
+
+def test_a_frame_clock_that_jumps_by_seconds_alone_is_refused(tmp_path: Path) -> None:
+    """All pictures after it would stand seconds late against the body."""
+    hdf5 = write(tmp_path, 9.0)
+    restamp(hdf5, FRAMES, ahead(slice(120, None), 4.0), taken=True)
+    with pytest.raises(UserError, match=r"jumps by 4\.. s at row 120 and ends .* after all other"):
+        load(hdf5)
+
+
+def test_stamps_that_are_no_seconds_are_refused(tmp_path: Path) -> None:
+    hdf5 = write(tmp_path, 1.0)
+    with h5py.File(hdf5, "r+") as file:
+        for key in ("data", "time_s"):
+            file[FRAMES][key][...] *= 1000
+    with pytest.raises(UserError, match=r"frames are \d+\.\d s apart.* no seconds"):
+        load(hdf5)
+    (entry,) = ActionSenseSource(hdf5.parent).entries()
+    assert entry.frames == 0
+
+
+@pytest.mark.parametrize("scale", [1.02, 1000.0])
+def test_an_eye_tracker_whose_clock_runs_otherwise_is_set_right_and_told(
+    tmp_path: Path, scale: float
+) -> None:
+    """2 % fast, or in milliseconds."""
+    straight = load(write(tmp_path / "straight", 9.0, barcode=True))
+    hdf5 = write(tmp_path / "fast", 9.0, barcode=True)
+    with h5py.File(hdf5, "r+") as file:
+        taken = file[FRAMES]["data"]
+        taken[...] = taken[0] + scale * (taken[...] - taken[0])
+    recording = load(hdf5)
+    assert abs(recording.frames - straight.frames) <= 1
+    count = min(recording.frames, straight.frames)
+    difference = recording.senses["body_pose"][:count] - straight.senses["body_pose"][:count]
+    assert np.abs(difference).max() < 4.0
+    late = np.array(shown(recording))[:count] - shown(straight)[:count]
+    assert np.abs(late).max() <= 1
+    words = "drifts by -0.18 s; set right" if scale < 2 else "used the times of reception"
+    assert any(f"{FRAMES}: the eye tracker's clock" in n and words in n for n in recording.notes)
+
+
+def test_an_activity_with_a_stamp_an_hour_ahead_is_left_out_and_told(tmp_path: Path) -> None:
+    """Its stop an hour late, it held all that came after."""
+    hdf5 = write(tmp_path, 6.0)
+    restamp(hdf5, "experiment-activities/activities", ahead(slice(1, 2), HOUR))
+    recording = load(hdf5, SenseSet([]))
+    assert [s.text for s in recording.spans] == list(LABELS[1:])
+    assert any(f"{LABELS[0]!r} lasts 3602 s" in n for n in recording.notes)
 
 
 def test_the_first_time_a_frame_is_shown_it_is_not_frozen() -> None:
@@ -200,10 +255,27 @@ def test_the_longest_rise_keeps_all_but_what_is_out_of_line() -> None:
 
 def test_a_sense_that_falls_silent_for_seconds_is_told(tmp_path: Path) -> None:
     hdf5 = write(tmp_path, 9.0)
-    restamp(hdf5, "myo-right/emg", ahead(slice(300, None), 6.0))
+    when = stamps(hdf5, "myo-right/emg")
+    keep = (when < when[0] + 2) | (when > when[0] + 8)
+    with h5py.File(hdf5, "r+") as file:
+        for key in ("data", "time_s", "time_str"):
+            kept = file["myo-right/emg"][key][:][keep]
+            file["myo-right/emg"][key].resize(len(kept), axis=0)
+            file["myo-right/emg"][key][...] = kept
     recording = load(hdf5)
     assert any("myo-right/emg: silent 1 times for 6 s" in note for note in recording.notes)
-    assert 0.2 < recording.present["right_emg"].mean() < 0.6
+    assert 0.3 < recording.present["right_emg"].mean() < 0.6
+
+
+def test_a_sense_whose_clock_jumps_and_stays_is_absent_from_there_on(tmp_path: Path) -> None:
+    """What came after stood six seconds late against the video."""
+    hdf5 = write(tmp_path, 12.0)
+    restamp(hdf5, "myo-right/emg", ahead(slice(300, None), 6.0))
+    recording = load(hdf5)
+    tau = clock(hdf5, recording.frames)
+    jump = stamps(hdf5, "myo-right/emg")[299]
+    np.testing.assert_array_equal(recording.present["right_emg"], tau <= jump + 0.5)
+    assert any("myo-right/emg: silent before row 300" in note for note in recording.notes)
 
 
 # ---- rates

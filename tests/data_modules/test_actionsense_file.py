@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.actionsense_load import ALL, load, write
+from helpers.actionsense_writer import video_path
 
 from data_modules.sources.actionsense import ActionSenseSource
 from data_modules.sources.actionsense_file import open_file
@@ -136,6 +137,21 @@ def test_times_are_read_from_time_str_where_time_s_is_missing(tmp_path: Path, ze
     assert f"{EMG}: time_s is missing; times read from time_str" in recording.notes
 
 
+def test_rows_that_lack_time_s_have_it_from_time_str(tmp_path: Path) -> None:
+    hdf5 = write(tmp_path, 3.0, zero_tail=20)
+    plain = load(hdf5)
+    with h5py.File(hdf5, "r+") as file:
+        file[EMG]["time_s"][100:300] = 0
+    recording = load(hdf5)
+    np.testing.assert_allclose(recording.senses["left_emg"], plain.senses["left_emg"], atol=0.5)
+    assert recording.present["left_emg"].all()
+    words = f"{EMG}: time_s is missing in 200 rows; times read from time_str"
+    assert words in recording.notes
+    # Where both are there, times are those of time_s, whatever the text says.
+    put(hdf5, f"{EMG}/time_str", np.full((9, 1), b"noon"))
+    assert load(hdf5).present["left_emg"].mean() > 0.4
+
+
 def test_without_any_time_s_the_zone_is_that_of_the_recordings(tmp_path: Path) -> None:
     hdf5 = write(tmp_path, 2.0)
     plain = load(hdf5)
@@ -210,3 +226,10 @@ def test_a_filter_that_is_not_installed_is_not_called_damage(tmp_path: Path) -> 
 def test_a_folder_where_the_file_should_be_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder, an HDF5 file should be there"):
         open_file(tmp_path)
+
+
+def test_a_video_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    hdf5 = write(tmp_path, 0.5, video=False)
+    video_path(hdf5).mkdir()
+    with pytest.raises(UserError, match="it is a folder, put the video in its place"):
+        load(hdf5)
