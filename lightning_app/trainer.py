@@ -35,6 +35,7 @@ from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
 from lightning_app.modules.simulator import Simulator
 from lightning_app.plain import plain
+from lightning_app.resume import ELSEWHERE, check_same
 from mssim.errors import UserError
 
 __all__ = ["ActionEncoder", "ImageTextTower", "MssimCLI", "Simulator", "run_trainer"]
@@ -107,9 +108,9 @@ class MssimCLI(LightningCLI):
                 f"with --ckpt_path null --model.init {path}"
             )
         if path is None and last.exists() and not is_trial(self.trainer):
-            self._check_same_model()
             path = last
         if path is not None:
+            self._check_same(path)
             self._take(path)
             print(f"resuming from {path}")
 
@@ -159,45 +160,30 @@ class MssimCLI(LightningCLI):
         first = Path(str(files[0])) if files and self.subcommand != "fit" else None
         return folder_of(first, Path(str(config.run)))
 
-    def _check_same_model(self) -> None:
-        path = self._run_folder() / "config.yaml"
+    def _check_same(self, weights: Path) -> None:
+        """See that nothing has changed since these weights were trained that decides a number."""
+        path = weights.parent.parent / "config.yaml"
         if not path.exists():
             return
-        remedy = "choose another --run, or remove the folder"
         try:
             # Read as a config of today: an argument that came later had what is now its default.
             before = self._parser(self.subcommand).parse_path(str(path))
         except ArgumentError as error:
-            raise UserError(f"{path}: {plain(str(error))}; {remedy}") from None
-        old, new = (_model_of(self._dump(c)) for c in (before, self.config[self.subcommand]))
-        changed = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
-        if changed:
             raise UserError(
-                f"{path}: the run there was trained with another model ({', '.join(changed)} "
-                f"differ); {remedy}"
-            )
+                f"{path}: {plain(str(error))}; {ELSEWHERE}, or remove the folder"
+            ) from None
+        own = path.parent.resolve() == self._run_folder().resolve()
+        remedy = f"{ELSEWHERE}, or give the old values"
+        if not own:
+            remedy = f"start from its weights alone: --ckpt_path null --model.init {weights}"
+        now = self.config[self.subcommand]
+        check_same(path, self._settings(before), self._settings(now), remedy)
 
-    def _dump(self, config: Namespace) -> str:
-        return str(self._parser(self.subcommand).dump(config, skip_none=False))
+    def _settings(self, config: Namespace) -> dict[str, Any]:
+        return dict(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False)))
 
     def _parse_ckpt_path(self) -> None:
         """Our checkpoints hold no hyperparameters: the config and flags are the one truth."""
-
-
-def _model_of(text: str) -> dict[str, Any]:
-    """What the weights depend on, of a config."""
-    model = yaml.safe_load(text)["model"]
-    free = (
-        "optimizer",
-        "lr_scheduler",
-        "sampler",
-        "weights",
-        "init",
-        "init_encoder",
-        "perception",
-    )
-    arguments = {k: v for k, v in model.get("init_args", {}).items() if k not in free}
-    return {"class_path": model["class_path"].rsplit(".", 1)[-1], **arguments}
 
 
 def run_trainer(words: list[str]) -> None:

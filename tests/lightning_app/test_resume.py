@@ -134,22 +134,89 @@ def test_a_moved_run_remembers_its_best_score(toy: Path, tmp_path: Path) -> None
     assert (tmp_path / "moved" / "checkpoints" / "best.ckpt").read_bytes() == before
 
 
-def test_another_model_does_not_go_on(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("data.sources.toy.split.train", "['0:2']", "['0:4'] there, ['0:2'] here"),
+        ("data.sources.toy.split.test", "['0:2']", "['6:8'] there, ['0:2'] here"),
+        ("data.sources.toy.source.camera", "front", "None there, front here"),
+        ("data.sources.toy.weight", "2", "1.0 there, 2.0 here"),
+        ("data.strides", "[1,2]", "None there, [1, 2] here"),
+        ("data.start_every", "2", "1 there, 2 here"),
+        ("data.size", "8", "16 there, 8 here"),
+        ("data.rate", "5", "None there, 5.0 here"),
+        ("data.use_senses", "[other]", "None there, ['other'] here"),
+        ("data.context", "2", "4 there, 2 here"),
+        ("data.predict", "4", "8 there, 4 here"),
+        ("data.text", "none", "phrase there, none here"),
+        ("data.batch_size", "4", "8 there, 4 here"),
+        ("data.seed", "1", "0 there, 1 here"),
+        ("model.seed", "1", "0 there, 1 here"),
+        ("model.weights.norm", "0.5", "there, 0.5 here"),
+        ("model.sampler.steps", "1", "2 there, 1 here"),
+        ("model.diffusion.log_mean", "0.1", "there, 0.1 here"),
+        ("model.optimizer.lr", "0.01", "0.001 there, 0.01 here"),
+        ("model.optimizer.weight_decay", "0.1", "0.01 there, 0.1 here"),
+        ("ema.decay", "0.9", "0.995 there, 0.9 here"),
+        ("trainer.gradient_clip_val", "1.0", "None there, 1.0 here"),
+        ("trainer.precision", "bf16-mixed", "None there, bf16-mixed here"),
+        ("trainer.accumulate_grad_batches", "2", "1 there, 2 here"),
+    ],
+)
+def test_a_run_does_not_go_on_under_other_settings(
+    flag: str,
+    value: str,
+    said: str,
+    toy: Path,
+    begun: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    kept = (begun / "config.yaml").read_text()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        fit(begun.parent / "run.yaml", begun, 4, f"--{flag}", value)
+    line = capsys.readouterr().err.strip()
+    assert f"{begun / 'config.yaml'}: the run there was trained with other settings (" in line
+    assert f"{flag} " in line and said in line and "\n" not in line, line
+    assert line.endswith("choose another --run, or give the old values")
+    assert (begun / "config.yaml").read_text() == kept
+    assert checkpoint(begun)["global_step"] == 2
+
+
+@pytest.fixture(scope="module")
+def begun(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two steps; no test goes on with it."""
+    folder = tmp_path_factory.mktemp("begun")
+    fit(write_config(folder, toy), folder / "run", 2)
+    return folder / "run"
+
+
+def test_a_checkpoint_of_another_run_is_compared_with_that_run(
+    toy: Path, begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last, config = begun / "checkpoints" / "last.ckpt", begun.parent / "run.yaml"
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        words = ("--ckpt_path", str(last), "--data.strides", "[2]")
+        fit(config, tmp_path / "run", 4, *words)
+    line = capsys.readouterr().err.strip()
+    assert "data.strides None there, [2] here" in line
+    assert line.endswith(f"start from its weights alone: --ckpt_path null --model.init {last}")
+    fit(config, tmp_path / "run", 3, "--ckpt_path", str(last))
+    assert checkpoint(tmp_path / "run")["global_step"] == 3
+
+
+def test_how_long_and_where_a_run_trains_may_change(toy: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, toy)
     fit(config, tmp_path / "run", 2)
-    kept = (tmp_path / "run" / "config.yaml").read_text()
-    for words, said in (
-        (["--model.diffusion.log_mean", "0.1"], "config.yaml: the run there was trained with"),
-        (["--data.use_senses", "[other]"], "does not fit this model: simulator.encoder."),
-    ):
-        capsys.readouterr()
-        with pytest.raises(SystemExit):
-            fit(config, tmp_path / "run", 4, *words)
-        line = capsys.readouterr().err.strip()
-        assert said in line and "\n" not in line
-    assert (tmp_path / "run" / "config.yaml").read_text() == kept
+    moved = toy.rename(toy.with_name("moved"))
+    try:
+        words = ["--data.sources.toy.source.path", str(moved), "--data.workers", "1"]
+        words += ["--data.store", str(tmp_path / "store"), "--trainer.log_every_n_steps", "1"]
+        fit(config, tmp_path / "run", 3, *words)
+    finally:
+        moved.rename(toy)
+    assert checkpoint(tmp_path / "run")["global_step"] == 3
 
 
 def test_a_config_of_an_older_mssim_goes_on_unless_it_says_what_is_unknown(

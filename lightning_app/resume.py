@@ -1,0 +1,78 @@
+"""Going on with a run: what must be as it was, and what may have changed since."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mssim.errors import UserError
+
+ELSEWHERE = "choose another --run"
+_TRAINER = (
+    "precision",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "overfit_batches",
+    "limit_train_batches",
+    "limit_val_batches",
+)
+"""Of the trainer, what decides a number; how long and on what it trains, and what it tells, does
+not."""
+_FREE = re.compile(
+    r"run|config|ckpt_path|weights_only|(report|last)(\..*)?"
+    r"|data\.(store|workers|eval_batch_size|horizon|rollouts)"
+    # Where the recordings lie; that they are the same ones is seen from themselves.
+    r"|data\.sources\.[^.]+\.source\.path"
+    # What only `test` reads.
+    r"|model\.(perception|controls)(\..*)?"
+    # Its length follows the training's.
+    r"|model\.lr_scheduler\.total_steps"
+    rf"|trainer\.(?!({'|'.join(_TRAINER)})$).*"
+)
+_SHOWN = 6
+_LONGEST = 40
+
+
+def check_same(file: Path, before: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
+    """See that a run goes on under the settings that it was begun with.
+
+    Args:
+        file: The run's `config.yaml`.
+        before: Its content, with what is today's default where it says nothing.
+        now: The settings of this call.
+        remedy: What can be done about it.
+
+    Raises:
+        UserError: Something that decides a number is not as it was.
+    """
+    old, new = _flat(before), _flat(now)
+    changed = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    if changed:
+        told = [f"{k} {_value(old, k)} there, {_value(new, k)} here" for k in changed[:_SHOWN]]
+        more = [f"{len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
+        raise UserError(
+            f"{file}: the run there was trained with other settings ({'; '.join(told + more)}); "
+            f"{remedy}"
+        )
+
+
+def _flat(settings: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """What decides a number, by the name of its flag."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{at}.{key}" if at else str(key)
+        if key == "init_args":
+            found |= _flat(value, at)
+        elif isinstance(value, Mapping) and value:
+            found |= _flat(value, name)
+        elif not _FREE.fullmatch(name):
+            found[name] = value
+    return found
+
+
+def _value(settings: Mapping[str, Any], key: str) -> str:
+    if key not in settings:
+        return "not set"
+    text = str(settings[key])
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
