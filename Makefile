@@ -92,7 +92,7 @@ shifted: setup ## tune the released simulator to 600 frames of a red cucumber; b
 	$(BIN)/mssim record --out runs/shifted/recordings --subjects S05 --minutes 2 --size 32 $(TOMATO)
 	$(BIN)/mssim fit --config configs/kitchen.yaml --run runs/shifted \
 	  --model.init $(RELEASED) --trainer.max_steps 200 \
-	  --model.lr_scheduler.total_steps 200 --model.lr_scheduler.max_lr 1e-4 \
+	  --model.lr_scheduler.max_lr 1e-4 \
 	  --data.sources.kitchen.source.init_args.path runs/shifted/recordings --data.store runs/shifted/stores \
 	  $(SPLIT).train "['S04']" $(SPLIT).val "[]" $(SPLIT).test "['S05']"
 	$(BIN)/mssim test --config runs/shifted/config.yaml --run runs/shifted/before --ckpt_path $(RELEASED)

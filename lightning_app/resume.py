@@ -57,6 +57,20 @@ def check_same(file: Path, before: Mapping[str, Any], now: Mapping[str, Any], re
         )
 
 
+def is_finished(checkpoint: Mapping[str, Any], steps: int, epochs: int | None) -> bool:
+    """Has training come to its end?
+
+    Args:
+        checkpoint: Of the run.
+        steps: `trainer.max_steps`; -1 where it is not set.
+        epochs: `trainer.max_epochs`; -1 or None where it is not set.
+    """
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {})
+    done = progress.get("current", {}).get("completed", 0)
+    enough = epochs not in (None, -1) and done >= epochs
+    return enough or (steps != -1 and checkpoint["global_step"] >= steps)
+
+
 def _flat(settings: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     """What decides a number, by the name of its flag."""
     found: dict[str, Any] = {}

@@ -35,10 +35,14 @@ from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
 from lightning_app.modules.simulator import Simulator
 from lightning_app.plain import plain
-from lightning_app.resume import ELSEWHERE, check_same
+from lightning_app.resume import ELSEWHERE, check_same, is_finished
 from mssim.errors import UserError
 
 __all__ = ["ActionEncoder", "ImageTextTower", "MssimCLI", "Simulator", "run_trainer"]
+
+
+class _Finished(Exception):
+    """There is nothing to train; the message says what to do next."""
 
 
 class SaveConfig(SaveConfigCallback):
@@ -101,6 +105,7 @@ class MssimCLI(LightningCLI):
         A broken `last.ckpt` ends this run, too: to go back to older weights is the user's to
         decide, by `--ckpt_path best`.
         """
+        self._check_schedule()
         path, last = self._named(), self._run_folder() / "checkpoints" / LAST
         if path is not None and path.suffix == RELEASED:
             raise UserError(
@@ -111,7 +116,9 @@ class MssimCLI(LightningCLI):
             path = last
         if path is not None:
             self._check_same(path)
-            self._take(path)
+            content = self._take(path)
+            if is_finished(content, self.trainer.max_steps, self.trainer.max_epochs):
+                raise _Finished(self._next(content["global_step"]))
             print(f"resuming from {path}")
 
     def before_validate(self) -> None:
@@ -136,16 +143,35 @@ class MssimCLI(LightningCLI):
         beside = [Path(str(f)).parent / name for f in self.config[self.subcommand].config or []]
         return next((p for p in beside if p.exists()), Path(name))
 
-    def _take(self, path: Path) -> None:
-        """Start from this checkpoint, if it can be read and fits."""
-        check_fit(path, load_checkpoint(path)["state_dict"], self.model.state_dict())
+    def _check_schedule(self) -> None:
+        if isinstance(self.model, MssimModule):
+            told = self.model.schedule.check(self.trainer.max_steps)
+            if told is not None and self.trainer.is_global_zero:
+                print(told)
+
+    def _next(self, step: int) -> str:
+        """What to do with a run whose training is over."""
+        run = self._run_folder()
+        words = ["test", "predict"] if isinstance(self.model, Simulator) else ["test"]
+        commands = [f"  mssim {word} --config {run / 'config.yaml'}" for word in words]
+        longer = f"  mssim fit --config {run / 'config.yaml'} --trainer.max_steps {2 * step}"
+        return "\n".join([f"{run}: training is finished, at step {step}; next:", *commands, longer])
+
+    def _take(self, path: Path) -> dict[str, Any]:
+        """Start from this checkpoint, if it can be read and fits; its content."""
+        content = load_checkpoint(path)
+        check_fit(path, content["state_dict"], self.model.state_dict())
         # Set here, and not passed on, it is known when modules are set up.
         self.trainer.ckpt_path = str(path)
         self.config_init[self.subcommand]["ckpt_path"] = None
+        return content
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+        except _Finished as done:
+            if self.trainer.is_global_zero:
+                print(done)
         except MisconfigurationException as error:
             raise UserError(plain(str(error))) from error
         except OSError as error:

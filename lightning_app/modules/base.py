@@ -1,13 +1,18 @@
-"""What every module of ours does alike: optimizer groups, seeding a step, logging."""
+"""What every module of ours does alike: optimizer groups, schedule, seeding a step, logging."""
+
+import math
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data_modules.module import DataModule
+from lightning_app.schedule import Schedule
 from mssim.action.encoder import EncoderConfig
 from mssim.errors import UserError
 from mssim.noise import seed_of
@@ -23,7 +28,8 @@ class MssimModule(pl.LightningModule):
 
     Args:
         optimizer: Made from parameter groups; matrices decay, gains and biases do not.
-        lr_scheduler: Stepped after every batch.
+        lr_scheduler: Stepped after every optimizer step; a `OneCycleLR` whose `total_steps` is not
+            set is as long as the training.
         seed: Of the noise.
     """
 
@@ -35,7 +41,7 @@ class MssimModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
+        self.schedule = Schedule(lr_scheduler)
         self.seed = seed
 
     @property
@@ -64,12 +70,35 @@ class MssimModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(groups(self))
-        if self.lr_scheduler is None:
+        schedule = self.schedule.of(optimizer, self._steps())
+        if schedule is None:
             return optimizer
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Where training goes on to another end, its schedule ends there, too."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        told = self.schedule.stretch(checkpoint, self.optimizer(groups(self)), self._steps())
+        if told is not None and self.trainer.is_global_zero:
+            print(told)
+
+    def _steps(self) -> int | None:
+        """Optimizer steps of the whole training; None where it has no end.
+
+        Not the trainer's own estimate: that makes the loaders, and a resumed place is lost.
+        """
+        trainer = self.trainer
+        most = None if trainer.max_steps == -1 else trainer.max_steps
+        if trainer.max_epochs in (None, -1):
+            return most
+        batches, limit = len(self.data.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+        return steps if most is None else min(steps, most)
 
     def log_all(self, stage: str, values: dict[str, Tensor], size: int) -> None:
         """Log scalars as `stage/name`; the first also in the progress bar."""

@@ -57,6 +57,15 @@ class StandIn:
         return nn.functional.normalize(self.net(video.mean((-1, -2))), dim=-1)
 
 
+@pytest.mark.parametrize("name", ["g1", "kitchen", "best", "quickstart", "tower"])
+def test_a_shipped_schedule_follows_max_steps(name: str) -> None:
+    """So that `--trainer.max_steps 20000`, as the README has it, is all that a longer run takes."""
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    schedule = config["model"]["init_args"]["lr_scheduler"]
+    assert schedule["class_path"].endswith("OneCycleLR")
+    assert "total_steps" not in schedule["init_args"]
+
+
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_robot(tmp_path_factory.mktemp("robot"))

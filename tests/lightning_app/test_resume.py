@@ -98,19 +98,100 @@ def test_resumed_training_equals_uninterrupted(
     assert_same(tmp_path / "whole", tmp_path / "cut", "best")
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(
-    toy: Path, trained: Path, tmp_path: Path
+    toy: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write_config(tmp_path, toy)
     fit(config, tmp_path / "parts", 3)
     file = tmp_path / "parts" / "checkpoints" / "last.ckpt"
     first = file.read_bytes()
     assert checkpoint(tmp_path / "parts")["global_step"] == 3
+    capsys.readouterr()
     fit(config, tmp_path / "parts", 3)
     assert file.read_bytes() == first
-    fit(config, tmp_path / "parts", 6)
+    saved = tmp_path / "parts" / "config.yaml"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'parts'}: training is finished, at step 3; next:",
+        f"  mssim test --config {saved}",
+        f"  mssim predict --config {saved}",
+        f"  mssim fit --config {saved} --trainer.max_steps 6",
+    ]
+    main(["fit", "--config", str(saved), "--trainer.max_steps", "6"])
     assert_same(trained, tmp_path / "parts")
+
+
+CYCLE = SCHEDULE[:-2]
+"""A schedule without a length of its own."""
+
+
+def rates(run: Path) -> list[float]:
+    """The learning rate and its first moment's decay, as a run's last checkpoint has them."""
+    group = checkpoint(run)["optimizer_states"][0]["param_groups"][0]
+    return [group["lr"], group["betas"][0]]
+
+
+def test_the_schedule_is_as_long_as_the_training(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    fit(config, tmp_path / "follows", 4, *CYCLE)
+    fit(config, tmp_path / "set", 4, *CYCLE, "--model.lr_scheduler.total_steps", "4")
+    assert checkpoint(tmp_path / "follows")["lr_schedulers"][0]["total_steps"] == 4
+    assert_same(tmp_path / "follows", tmp_path / "set")
+    epochs = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3"]
+    fit(config, tmp_path / "epochs", -1, *CYCLE, *epochs, "--trainer.accumulate_grad_batches", "2")
+    assert checkpoint(tmp_path / "epochs")["lr_schedulers"][0]["total_steps"] == 4
+    assert checkpoint(tmp_path / "epochs")["global_step"] == 4
+    # The rise takes exactly one step of these, which torch would divide by zero.
+    fit(config, tmp_path / "rise", 2, *CYCLE, "--model.lr_scheduler.pct_start", "0.5")
+    assert checkpoint(tmp_path / "rise")["global_step"] == 2
+
+
+def test_training_goes_on_longer_than_planned(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finished run, too; its schedule is then that of the longer training, at the same step."""
+    config = write_config(tmp_path, toy)
+    fit(config, tmp_path / "run", 4, *CYCLE)
+    ended = rates(tmp_path / "run")[0]
+    capsys.readouterr()
+    fit(config, tmp_path / "run", 8, *CYCLE)
+    said = capsys.readouterr().out
+    line = next(s for s in said.splitlines() if s.startswith("schedule: "))
+    assert "stretched from 4 to 8 steps; at step 4 the learning rate goes from" in line
+    assert f"from {ended:.2g} to " in line
+    fit(config, tmp_path / "whole", 8, *CYCLE)
+    states = [checkpoint(tmp_path / r)["lr_schedulers"] for r in ("run", "whole")]
+    assert states[0] == states[1]
+    assert rates(tmp_path / "run") == rates(tmp_path / "whole")
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert saved["trainer"]["max_steps"] == 8
+
+
+def test_a_run_that_was_cut_goes_on_to_another_end(toy: Path, tmp_path: Path, cut: Any) -> None:
+    config = write_config(tmp_path, toy)
+    cut(3)
+    with pytest.raises(Cut):
+        fit(config, tmp_path / "run", 4, *CYCLE)
+    cut(None)
+    assert checkpoint(tmp_path / "run")["global_step"] == 2
+    fit(config, tmp_path / "run", 3, *CYCLE, "--model.lr_scheduler.total_steps", "9")
+    fit(config, tmp_path / "whole", 3, *CYCLE, "--model.lr_scheduler.total_steps", "9")
+    assert rates(tmp_path / "run") == rates(tmp_path / "whole")
+
+
+def test_a_schedule_of_another_length_is_told_before_the_first_step(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, toy)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        fit(config, tmp_path / "run", 40, *SCHEDULE)
+    line = capsys.readouterr().err.strip()
+    assert "model.lr_scheduler.total_steps: 20, but trainer.max_steps is 40" in line
+    assert "set total_steps to null" in line and "\n" not in line
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    fit(config, tmp_path / "run", 2, *SCHEDULE)
+    told = "OneCycleLR is 20 steps long (model.lr_scheduler.total_steps); training ends at 2"
+    assert told in capsys.readouterr().out
 
 
 def test_the_place_in_the_data_is_in_the_checkpoint(trained: Path) -> None:
