@@ -1,5 +1,7 @@
 """The one LightningDataModule: every source, every model."""
 
+import hashlib
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -150,6 +152,17 @@ class DataModule(pl.LightningDataModule):
     def subject_names(self) -> list[str]:
         """What `Batch.subject` counts."""
         return self._data.subjects
+
+    def contents(self) -> dict[str, str]:
+        """What each split holds, in short: equal for the same units with the same windows."""
+        found = {}
+        for split, windows in self.datasets.items():
+            index = windows.index
+            units = [self.unit_names[u] for u in np.unique(index.unit).tolist()]
+            told = json.dumps([units, index.unit.tolist(), index.start.tolist()])
+            digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+            found[split] = f"{len(windows)} windows of {len(units)} units ({digest})"
+        return found
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and std by sense, each float32 (sources, *shape), from the training split only.

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mssim.errors import UserError
 
 ELSEWHERE = "choose another --run"
@@ -55,6 +57,56 @@ def check_same(file: Path, before: Mapping[str, Any], now: Mapping[str, Any], re
             f"{file}: the run there was trained with other settings ({'; '.join(told + more)}); "
             f"{remedy}"
         )
+
+
+def check_processes(checkpoint: Mapping[str, Any], processes: int) -> None:
+    """See that as many processes share a batch as before.
+
+    Raises:
+        UserError: They are more, or fewer.
+    """
+    before = checkpoint.get("processes", processes)
+    if before != processes:
+        raise UserError(
+            f"trainer.devices: the run was trained by {before} processes, here are {processes}, "
+            f"which makes other batches; set trainer.devices as before, or {ELSEWHERE}"
+        )
+
+
+def check_data(
+    checkpoint: Mapping[str, Any],
+    contents: Mapping[str, str],
+    statistics: Mapping[str, tuple[Tensor, Tensor]],
+) -> None:
+    """See that a run goes on with the recordings that it was begun with, wherever they lie now.
+
+    Args:
+        checkpoint: Of the run.
+        contents: What each split holds now.
+        statistics: Mean and std of each sense now, each float32 (sources, *shape); none where the
+            run has its own from elsewhere.
+
+    Raises:
+        UserError: They are others.
+    """
+    saved = checkpoint.get("recordings", contents)
+    found = [f"{k} had {saved[k]}, has {contents[k]}" for k in contents if saved[k] != contents[k]]
+    for name, now in statistics.items():
+        for kind, value in zip(("mean", "std"), now, strict=True):
+            for key, before in checkpoint["state_dict"].items():
+                mine = f".{key}".endswith(f".normalizer.{kind}_{name}")
+                # Rounding differs from machine to machine, and that is no other recording.
+                if mine and not _near(before.cpu(), value.cpu(), now[1].cpu()):
+                    found.append(f"the {kind} of {name} is another")
+    if found:
+        raise UserError(
+            f"data.sources: the recordings are not those that the run was trained on "
+            f"({'; '.join(found[:_SHOWN])}); {ELSEWHERE}, or give the old recordings"
+        )
+
+
+def _near(before: Tensor, now: Tensor, scale: Tensor) -> bool:
+    return before.shape == now.shape and bool(((before - now).abs() <= 1e-3 * scale).all())
 
 
 def is_finished(checkpoint: Mapping[str, Any], steps: int, epochs: int | None) -> bool:

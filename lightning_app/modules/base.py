@@ -1,6 +1,7 @@
 """What every module of ours does alike: optimizer groups, schedule, seeding a step, logging."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data_modules.module import DataModule
+from lightning_app.resume import check_data, check_processes
 from lightning_app.schedule import Schedule
 from mssim.action.encoder import EncoderConfig
 from mssim.errors import UserError
@@ -43,6 +45,11 @@ class MssimModule(pl.LightningModule):
         self.optimizer = optimizer
         self.schedule = Schedule(lr_scheduler)
         self.seed = seed
+
+    @property
+    def started_from(self) -> Path | None:
+        """The weights whose statistics of the senses a fresh run takes, instead of its data's."""
+        return None
 
     @property
     def data(self) -> DataModule:
@@ -78,10 +85,21 @@ class MssimModule(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["recordings"] = self.data.contents()
+        checkpoint["processes"] = self.trainer.world_size
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Where training goes on to another end, its schedule ends there, too."""
+        """Where training goes on, it does so on the same data; to another end, if need be.
+
+        Raises:
+            UserError: The data are not those that it was begun on.
+        """
         if self.trainer.state.fn != TrainerFn.FITTING:
             return
+        check_processes(checkpoint, self.trainer.world_size)
+        statistics = {} if self.started_from is not None else self.data.statistics()
+        check_data(checkpoint, self.data.contents(), statistics)
         told = self.schedule.stretch(checkpoint, self.optimizer(groups(self)), self._steps())
         if told is not None and self.trainer.is_global_zero:
             print(told)

@@ -118,6 +118,10 @@ class Simulator(MssimModule):
         self.long = long
         self.scoring, self.long_scoring = Scoring(()), Scoring(())
 
+    @property
+    def started_from(self) -> Path | None:
+        return self.init
+
     def setup(self, stage: str) -> None:
         self.check_text(self.simulator.encoder.config)
         windows = self.data.datasets["test" if stage == "test" else "val"]

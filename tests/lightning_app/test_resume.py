@@ -9,14 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from helpers.lerobot_writer import write_lerobot
 from helpers.tiny import MSSIM, checkpoint, differences, environment, write_config
 
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
+from lightning_app.resume import check_processes
 from mssim.batch import Batch
+from mssim.errors import UserError
 
 STATE = ("state_dict", "raw_state", "ema_updates", "optimizer_states", "lr_schedulers")
 RANDOM = [
@@ -285,6 +291,41 @@ def test_a_checkpoint_of_another_run_is_compared_with_that_run(
     assert line.endswith(f"start from its weights alone: --ckpt_path null --model.init {last}")
     fit(config, tmp_path / "run", 3, "--ckpt_path", str(last))
     assert checkpoint(tmp_path / "run")["global_step"] == 3
+
+
+def test_a_run_does_not_go_on_with_other_recordings(
+    toy: Path, begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same names: longer ones, and ones with other senses under other statistics."""
+    longer = write_lerobot(tmp_path / "longer", episodes=8, frames=44)
+    louder = write_lerobot(tmp_path / "louder", episodes=8, frames=40)
+    for file in sorted((louder / "data").rglob("*.parquet")):
+        table = pq.read_table(file)
+        place = table.column_names.index("observation.state")
+        state = np.stack(table["observation.state"].to_pylist()).astype(np.float32)
+        wide = pa.FixedSizeListArray.from_arrays(pa.array(2 * state.ravel()), 4)
+        pq.write_table(table.set_column(place, "observation.state", wide), file)
+    for folder, said in (
+        (longer, "train had 116 windows of 4 units ("),
+        (louder, "the mean of place is another; the std of place is another"),
+    ):
+        capsys.readouterr()
+        words = ["--data.sources.toy.source.path", str(folder), "--data.store", str(tmp_path / "s")]
+        with pytest.raises(SystemExit):
+            fit(begun.parent / "run.yaml", begun, 4, *words)
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "data.sources: the recordings are not those that the run was trained on (" in line
+        assert said in line and line.endswith("choose another --run, or give the old recordings")
+        assert checkpoint(begun)["global_step"] == 2
+
+
+def test_a_run_does_not_go_on_with_more_processes(
+    toy: Path, begun: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = checkpoint(begun)
+    with pytest.raises(UserError, match="trained by 1 processes, here are 2"):
+        check_processes(content, 2)
+    check_processes({}, 2)  # of an older mssim
 
 
 def test_how_long_and_where_a_run_trains_may_change(toy: Path, tmp_path: Path) -> None:
