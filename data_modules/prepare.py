@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -180,12 +181,14 @@ def _converted(
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, end_with_parent, (os.getpid(),)) as pool:
+    stop = context.Event()
+    with ProcessPoolExecutor(jobs, context, end_with_parent, (os.getpid(), stop)) as pool:
         futures = {pool.submit(_convert_one, store, source, clock, e): e for e in todo}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -200,12 +203,18 @@ def _convert_one(store: Store, source: Source, clock: Clock, entry: Entry) -> st
     return None
 
 
-def end_with_parent(parent: int) -> None:
-    """In a worker: end when the parent is killed, so that nothing converts on unseen."""
+def end_with_parent(parent: int, stop: Any = None) -> None:
+    """In a worker: end when the parent does, so that nothing converts on unseen.
+
+    Args:
+        parent: Its process number.
+        stop: An event by which it tells that it is about to end; Ctrl-C is its own to hear.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        while os.getppid() == parent and not (stop is not None and stop.is_set()):
+            time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

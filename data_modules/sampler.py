@@ -304,7 +304,6 @@ class _Crew:
 def _work(pipe: "_Pipe", other: "_Pipe", dataset: Windows, shelf: Shelf, parent: int) -> None:
     """What runs in a worker."""
     other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(parent)
     torch.set_num_threads(1)

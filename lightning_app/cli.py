@@ -1,9 +1,11 @@
 """`mssim`: one word, then what it needs. Imports stay inside, so that `--help` answers at once."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
+from lightning_app.stop import Stopped, stoppable
 from mssim.errors import UserError
 
 TRAINER_COMMANDS = {
@@ -35,20 +37,16 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words after `mssim`; those of the command line by default.
 
     Raises:
-        SystemExit: With 2 on bad input, after one line on standard error.
+        SystemExit: With 2 on bad input, after one line on standard error; with 130 after Ctrl-C
+            and 143 after SIGTERM, after one line, too.
     """
     words = list(sys.argv[1:] if args is None else args)
     command = words[0] if words else "--help"
     try:
-        if command in TRAINER_COMMANDS:
-            _train(words)
-        elif command in DATA_COMMANDS:
-            _data(command, words[1:])
-        elif command in ("-h", "--help"):
-            print(_help())
-        else:
-            known = ", ".join({**TRAINER_COMMANDS, **DATA_COMMANDS})
-            raise UserError(f"no command {command!r}; there are {known}")
+        with stoppable():
+            _run(command, words)
+    except Stopped as stop:
+        _end(stop)
     except UserError as error:
         _stop(str(error))
     except OSError as error:
@@ -57,9 +55,28 @@ def main(args: Sequence[str] | None = None) -> None:
         _stop(f"{error.filename or command}: {error.strerror}; {_DISK[error.errno]}")
 
 
-def _stop(line: str) -> None:
+def _run(command: str, words: list[str]) -> None:
+    if command in TRAINER_COMMANDS:
+        _train(words)
+    elif command in DATA_COMMANDS:
+        _data(command, words[1:])
+    elif command in ("-h", "--help"):
+        print(_help())
+    else:
+        known = ", ".join({**TRAINER_COMMANDS, **DATA_COMMANDS})
+        raise UserError(f"no command {command!r}; there are {known}")
+
+
+def _stop(line: str, code: int = 2) -> None:
     print(f"mssim: {' '.join(line.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
+
+
+def _end(stop: Stopped) -> None:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # The first process of this machine speaks for all, and takes another code for a crash.
+        raise SystemExit(0)
+    _stop(str(stop), 128 + stop.number)
 
 
 def _train(words: list[str]) -> None:

@@ -8,7 +8,6 @@ import argparse
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from lightning_app.parts import (
     read_manifest,
     split,
 )
+from lightning_app.stop import Stopped, stoppable
 from mssim.errors import UserError
 
 MEGA = 1_000_000
@@ -228,15 +228,18 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--room", type=float, default=60.0, help="megabytes of parts in all")
     parser.add_argument("--g1", type=Path, help="folder of the humanoid's recordings")
     given = parser.parse_args(args)
-    # A call that is ended takes its jobs with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        plan = read_plan(given.plan)
-        if given.g1 is not None:
-            plan = replace(plan, jobs=[job.moved("g1", given.g1) for job in plan.jobs])
-        home = given.runs / "state"
-        state, out = given.state or home, given.out or home
-        gpu(plan, state, out, given.runs, given.minutes, given.jobs, given.room)
+        # A call that is ended takes its processes with it.
+        with stoppable():
+            plan = read_plan(given.plan)
+            if given.g1 is not None:
+                plan = replace(plan, jobs=[job.moved("g1", given.g1) for job in plan.jobs])
+            home = given.runs / "state"
+            state, out = given.state or home, given.out or home
+            gpu(plan, state, out, given.runs, given.minutes, given.jobs, given.room)
+    except Stopped as stop:
+        print(f"gpu: {stop}", file=sys.stderr)
+        raise SystemExit(128 + stop.number) from None
     except (UserError, OSError) as error:
         print(f"gpu: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from data_modules.files import write_text
 from data_modules.module import DataModule
 from lightning_app.callbacks.ema import EMA
-from lightning_app.callbacks.keep import Best, Last, is_trial
+from lightning_app.callbacks.keep import Best, Last, is_trial, validation_is_due
 from lightning_app.callbacks.report import Report
 from lightning_app.checkpoint import (
     LAST,
@@ -118,7 +118,7 @@ class MssimCLI(LightningCLI):
             self._check_same(path)
             content = self._take(path)
             if is_finished(content, self.trainer.max_steps, self.trainer.max_epochs):
-                raise _Finished(self._next(content["global_step"]))
+                raise _Finished(self._next(content))
             print(f"resuming from {path}")
 
     def before_validate(self) -> None:
@@ -149,13 +149,19 @@ class MssimCLI(LightningCLI):
             if told is not None and self.trainer.is_global_zero:
                 print(told)
 
-    def _next(self, step: int) -> str:
-        """What to do with a run whose training is over."""
+    def _next(self, content: dict[str, Any]) -> str:
+        """What to do with a run whose training is over, by its checkpoint."""
+        step = content["global_step"]
+        cut = (
+            " (if a validation was due then, it was cut off)" if validation_is_due(content) else ""
+        )
         run = self._run_folder()
         words = ["test", "predict"] if isinstance(self.model, Simulator) else ["test"]
         commands = [f"  mssim {word} --config {run / 'config.yaml'}" for word in words]
         longer = f"  mssim fit --config {run / 'config.yaml'} --trainer.max_steps {2 * step}"
-        return "\n".join([f"{run}: training is finished, at step {step}; next:", *commands, longer])
+        return "\n".join(
+            [f"{run}: training is finished, at step {step}{cut}; next:", *commands, longer]
+        )
 
     def _take(self, path: Path) -> dict[str, Any]:
         """Start from this checkpoint, if it can be read and fits; its content."""

@@ -1,7 +1,6 @@
 """`python -m lightning_app.tables table-1`: train what a table needs, test, and write it."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from data_modules.files import write_text
+from lightning_app.stop import Stopped, stoppable
 from lightning_app.tables.claims import judge, less, read_claims, report
 from lightning_app.tables.collect import finished
 from lightning_app.tables.runs import KITCHEN, Setting, cells, reached
@@ -103,18 +103,23 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="in the place of configs/published/tables")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE")
     given = parser.parse_args(args)
-    # A call that is ended takes its processes with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        overrides = dict(_override(text) for text in given.set)
-        where = (given.budget, given.runs, given.size)
-        setting = Setting(given.data, given.seeds, *where, overrides)
-        if given.name == "claims":
-            make_claims(setting)
-            return
-        file = Path(given.name) if given.name.endswith(".yaml") else SPECS / f"{given.name}.yaml"
-        spec = read_spec(file)
-        make_table(spec, setting, given.jobs, given.out)
+        # A call that is ended takes its processes with it.
+        with stoppable():
+            overrides = dict(_override(text) for text in given.set)
+            where = (given.budget, given.runs, given.size)
+            setting = Setting(given.data, given.seeds, *where, overrides)
+            if given.name == "claims":
+                make_claims(setting)
+                return
+            file = (
+                Path(given.name) if given.name.endswith(".yaml") else SPECS / f"{given.name}.yaml"
+            )
+            spec = read_spec(file)
+            make_table(spec, setting, given.jobs, given.out)
+    except Stopped as stop:
+        print(f"tables: {stop}", file=sys.stderr)
+        raise SystemExit(128 + stop.number) from None
     except (UserError, OSError) as error:
         print(f"tables: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

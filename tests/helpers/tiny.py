@@ -20,10 +20,12 @@ import yaml
 
 from data_modules.module import DataModule
 from helpers.lerobot_writer import write_lerobot
+from lightning_app.cli import main
 from lightning_app.modules.base import MssimModule
 from lightning_app.trainer import MssimCLI
 
 MSSIM = Path(sys.executable).with_name("mssim")
+_STATE = ("state_dict", "raw_state", "ema_updates", "optimizer_states", "lr_schedulers")
 ROWS = ["model", "copy-last-frame", "held-action", "shuffled-actions", "no-action"]
 LONG = ["long", "long one by one", "long copy-last-frame"]
 _COLUMN = "observation.state"
@@ -163,6 +165,28 @@ def differences(one: Any, two: Any, at: str = "") -> list[str]:
         pairs = zip(one, two, strict=True)
         return [d for i, (a, b) in enumerate(pairs) for d in differences(a, b, f"{at}/{i}")]
     return [] if one == two else [at]
+
+
+def fit(config: Path, run: Path, steps: int, *more: str) -> None:
+    """`mssim fit`, in this process, for so many steps."""
+    main(
+        [
+            "fit",
+            "--config",
+            str(config),
+            "--run",
+            str(run),
+            "--trainer.max_steps",
+            str(steps),
+            *more,
+        ]
+    )
+
+
+def assert_same(one: Path, two: Path, name: str = "last") -> None:
+    """Two runs hold the same weights and state, bit by bit."""
+    mine, theirs = ({k: checkpoint(r, name)[k] for k in _STATE} for r in (one, two))
+    assert differences(mine, theirs) == []
 
 
 def build(config: Path, *words: str) -> MssimCLI:

@@ -206,6 +206,41 @@ def test_a_write_limit_in_prepare_keeps_what_is_done(tmp_path: Path) -> None:
     assert len(after) == 3 and before.items() <= after.items()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_prepare_and_its_processes_within_seconds(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """As Ctrl-C in a terminal, to the whole group; SIGTERM as `kill`, to the command alone."""
+    toy = writer.write_lerobot(tmp_path / "toy", episodes=40, frames=300, size=64)
+    words = [str(MSSIM), "prepare", str(toy), "--size", "64", "--out", str(tmp_path / "stores")]
+    process = subprocess.Popen(
+        [*words, "--jobs", "2"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if list(tmp_path.glob("stores/*/recordings/*/meta.json")):
+            break
+        time.sleep(0.01)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
+    last = said.strip().splitlines()[-1]
+    assert last == f"mssim: stopped by {name}; run the same command again to go on"
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):  # none of its processes works on
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_kill_minus_nine_in_prepare_redoes_nothing(tmp_path: Path) -> None:
     toy = writer.write_lerobot(tmp_path / "toy", episodes=10, frames=150, size=64)
@@ -242,9 +277,9 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     run = shutil.copytree(tmp_path / "run", disk / "run")
     told = refused(capsys, "fit", "--config", config, "--run", run)
     last = run / "checkpoints" / "last.ckpt"
-    best = last.with_name("best.ckpt")  # Comes first, at step 3.
+    # At step 3, before validation.
     reason = "the checkpoint could not be written ([Errno 28] No space left on device)"
-    assert told == f"{best}: {reason}; make room, then run the same command again to resume"
+    assert told == f"{last}: {reason}; make room, then run the same command again to resume"
     assert last.read_bytes() == content
     assert [p.name for p in last.parent.iterdir()] == ["last.ckpt"]
     assert subprocess.run(["mount", "-o", "remount,size=100m", str(disk)]).returncode == 0
@@ -260,7 +295,7 @@ def test_a_write_limit_while_a_checkpoint_is_written(toy: Path, tmp_path: Path) 
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = last.read_bytes()
     told = complaint(mssim("fit", "--config", config, preexec_fn=limit(len(content) // 2)))
-    assert "best.ckpt: the checkpoint could not be written ([Errno 27] File too large)" in told
+    assert "last.ckpt: the checkpoint could not be written ([Errno 27] File too large)" in told
     assert last.read_bytes() == content
     assert [p.name for p in last.parent.iterdir()] == ["last.ckpt"]
     main(["fit", "--config", str(config)])

@@ -222,12 +222,12 @@ class _Shared:
 
 
 class _StoppedError(Exception):
-    """Another recording failed, so nobody waits for this one."""
+    """Another recording failed, or the command ends: nobody waits for this one."""
 
 
 def _begin(parent: int, done: Any, stop: Any) -> None:
     _Shared.done, _Shared.stop = done, stop
-    end_with_parent(parent)
+    end_with_parent(parent, stop)
 
 
 def _tell(seconds: float) -> None:
