@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from safetensors import safe_open
 from torch import Tensor
 
+from data_modules.store import alive
 from mssim.errors import UserError
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -35,8 +36,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
-        # One name for all attempts: what a killed write left behind is overwritten by the next.
-        temporary = final.with_name(f".{final.name}.partial")
+        _sweep(final)
+        temporary = final.with_name(f".{final.name}.{os.getpid()}.partial")
         try:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -58,6 +59,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if Path(path).suffix == RELEASED:
             return _released(Path(path))
         return super().load_checkpoint(path, *args, **kwargs)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what killed writes of a checkpoint left behind."""
+    for left in final.parent.glob(f".{final.name}.*.partial"):
+        pid = left.name.split(".")[-2]
+        if not pid.isdigit() or not alive(int(pid)):
+            left.unlink(missing_ok=True)
 
 
 def folder_of(config: Path | None, run: Path) -> Path:

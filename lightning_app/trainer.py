@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
 from lightning_app.modules.simulator import Simulator
+from lightning_app.parts import locked
 from lightning_app.plain import plain
 from lightning_app.resume import ELSEWHERE, check_same, is_finished
 from mssim.errors import UserError
@@ -174,7 +177,8 @@ class MssimCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            with self._held():
+                super()._run_subcommand(subcommand)
         except _Finished as done:
             if self.trainer.is_global_zero:
                 print(done)
@@ -185,6 +189,20 @@ class MssimCLI(LightningCLI):
             if error.errno is not None and error.filename is None:
                 error.filename = str(self._run_folder())
             raise
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """While training, nobody else trains in the run's folder; one left empty is removed."""
+        if self.subcommand != "fit" or is_trial(self.trainer) or not self.trainer.is_global_zero:
+            yield
+            return
+        run = self._run_folder()
+        try:
+            with locked(run, "`mssim fit`"):
+                yield
+        finally:
+            with suppress(OSError):
+                run.rmdir()
 
     def _run_folder(self) -> Path:
         config = self.config[self.subcommand] if self.subcommand else self.config

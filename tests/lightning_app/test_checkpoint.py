@@ -70,7 +70,7 @@ def test_frozen_towers_are_not_in_it(
 def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     io, path = AtomicCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
     io.save_checkpoint({"state_dict": {}, "global_step": 1}, path)
-    (path.parent / ".last.ckpt.partial").write_bytes(b"what a killed write left")
+    (path.parent / f".last.ckpt.{2**22 + 1}.partial").write_bytes(b"what a killed write left")
     io.save_checkpoint({"state_dict": {}, "global_step": 2}, path)
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
@@ -142,3 +142,11 @@ def test_weights_must_fit() -> None:
     ):
         with pytest.raises(UserError, match=rf"x: does not fit this model: {said}; use the senses"):
             check_fit(Path("x"), saved, mine)
+
+
+def test_what_a_killed_write_left_is_removed_and_another_process_s_is_not(tmp_path: Path) -> None:
+    dead, alive = (tmp_path / f".last.ckpt.{pid}.partial" for pid in (2**22 + 1, os.getppid()))
+    dead.write_bytes(b"half")
+    alive.write_bytes(b"half")
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [alive.name, "last.ckpt"]

@@ -30,6 +30,7 @@ from helpers.tiny import (
 )
 
 from lightning_app.cli import main
+from lightning_app.modules.simulator import Simulator
 
 
 @pytest.fixture
@@ -111,6 +112,28 @@ def test_a_broken_checkpoint_is_told_by_real_processes(trained: Path, tmp_path: 
     told = complaint(mssim("fit", "--config", run / "config.yaml", "--run", run))
     assert f"{last}: not a readable checkpoint" in told
     assert sorted(p.name for p in run.rglob("*")) == before
+
+
+def test_a_second_fit_in_one_folder_is_refused_at_once(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, step, seen = write_config(tmp_path, toy), Simulator.training_step, []
+    run = tmp_path / "run"
+
+    def nested(self: Simulator, batch: Any, batch_idx: int) -> Any:
+        if not seen:
+            seen.append((run / "config.yaml").read_bytes())
+            words = ("fit", "--config", config, "--trainer.max_steps", "3", "--data.seed", "1")
+            seen.append(refused(capsys, *words))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Simulator, "training_step", nested)
+    main(["fit", "--config", str(config), "--trainer.max_steps", "2"])
+    remedy = "wait for it, or choose another folder"
+    assert seen[1] == f"{run}: another `mssim fit` works there; {remedy}"
+    assert (run / "config.yaml").read_bytes() == seen[0]
+    main(["fit", "--config", str(config), "--trainer.max_steps", "3"])
+    assert checkpoint(run)["global_step"] == 3
 
 
 def test_a_store_of_another_version_is_refused(
