@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Level = Literal["none", "verb", "phrase", "sentence"]
 Detail = Literal["none", "verb", "phrase", "sentence", "varied"]
 SPOKEN: tuple[Level, ...] = ("verb", "phrase", "sentence")
+GRIP_READS_AHEAD = (
+    "how firmly the hands hold is said of the whole window, predicted frames included; held-action "
+    "is not told"
+)
 _GRIP = {-1: ", holding gently", 0: "", 1: ", holding tightly"}
 
 
@@ -79,6 +83,13 @@ def caption(label: str, detail: Level, stride: int = 2, grip: int = 0) -> str:
         return phrase
     speed = " slowly" if stride == 1 else " quickly" if stride >= 3 else ""
     return f"{phrase}{speed}{_GRIP[grip]}"
+
+
+def without_grip(text: str) -> str:
+    """A caption that says nothing of the grip, which was judged over frames still to come."""
+    for words in _GRIP.values():
+        text = text.removesuffix(words)
+    return text
 
 
 def grip_words(

@@ -7,6 +7,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from data_modules.text import without_grip
 from mssim.batch import Batch, to_uint8
 from mssim.noise import generators
 from mssim.video.diffusion import SamplerConfig
@@ -90,14 +91,19 @@ def take_actions(batch: Batch, partner: Batch) -> Batch:
 
 
 def hold_action(batch: Batch) -> Batch:
-    """The batch with the last context action repeated over all steps to predict."""
+    """The batch with the last context action repeated over all steps to predict.
+
+    Its captions say nothing of the grip: that is judged over the whole window, and would tell of
+    the future.
+    """
     h, p = batch.context, batch.length - batch.context
 
     def held(values: Tensor) -> Tensor:
         return _then(values, repeat(values[:, h - 1], "b ... -> b p ...", p=p), h)
 
     senses = {n: held(v) for n, v in batch.senses.items()}
-    return replace(batch, senses=senses, presence=held(batch.presence))
+    text = [without_grip(said) for said in batch.text]
+    return replace(batch, senses=senses, presence=held(batch.presence), text=text)
 
 
 def _then(values: Tensor, future: Tensor, h: int) -> Tensor:

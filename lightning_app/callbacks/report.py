@@ -12,13 +12,14 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_modules.text import GRIP_READS_AHEAD, Captions
 from lightning_app.callbacks.keep import is_trial
 from lightning_app.modules.simulator import Simulator
 from lightning_app.report.attribution import write_attribution
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
 from lightning_app.report.scores import write_scores
-from lightning_app.report.table import build_long_table, build_table, write_table
+from lightning_app.report.table import build_long_table, build_table, one_step, write_table
 from lightning_app.report.video import film_strip, side_by_side, write_gif, write_mp4, write_png
 from lightning_app.scoring import device_name
 from mssim.attribution import contributions
@@ -126,6 +127,8 @@ def _facts(module: Simulator) -> Mapping[str, object]:
     guidance = f"guidance 0 (row guided: {module.guided:g})" if module.guided else "guidance 0"
     if sampler.guidance:
         guidance += f", rollouts {sampler.guidance:g}"
+    reads = module.simulator.encoder.config.reads_text
+    captions = module.data.datasets["test"].captions if reads else None
     return {
         "data": ", ".join(module.data.source_names),
         "size": f"{module.data.clock.size} px",
@@ -134,4 +137,20 @@ def _facts(module: Simulator) -> Mapping[str, object]:
         "seed": module.seed,
         "precision": trainer.precision,
         "hardware": device_name(module.device),
+        **remarks(sampler.steps, captions),
     }
+
+
+def remarks(steps: int, captions: Captions | None) -> dict[str, str]:
+    """What must be known of some settings to read the numbers.
+
+    Args:
+        steps: Of the sampler.
+        captions: What is said of the windows, if the model reads it.
+    """
+    found = {}
+    if (drawn := one_step(steps)) is not None:
+        found["drawn frames"] = drawn
+    if captions is not None and captions.grip is not None and captions.grip.any():
+        found["captions"] = GRIP_READS_AHEAD
+    return found

@@ -147,6 +147,11 @@ def write_table(folder: Path, table: Sequence[Row], heading: Mapping[str, object
     write_text(folder / "metrics.md", _markdown(table, heading))
 
 
+def one_step(steps: int) -> str | None:
+    """What a sampler of so few steps draws, in words for a heading; None where there is no need."""
+    return "one step: conditional mean" if steps == 1 else None
+
+
 def read_heading(folder: Path) -> dict[str, str]:
     """The facts that `write_table` put above the numbers."""
     head = (folder / "metrics.md").read_text().split("\n\n")[1]

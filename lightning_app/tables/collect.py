@@ -99,8 +99,16 @@ class RowResult:
     @property
     def hardware(self) -> str:
         """What it was tested on."""
-        names = {read_heading(cell.folder).get("hardware", "unknown") for cell in self.cells}
-        return " and ".join(sorted(names))
+        return self.told("hardware") or "unknown"
+
+    def told(self, key: str) -> str:
+        """What its tests have above their numbers under that name; empty where none has it."""
+        found = {heading[key] for heading in self._headings if key in heading}
+        return " and ".join(sorted(found))
+
+    @cached_property
+    def _headings(self) -> list[dict[str, str]]:
+        return [read_heading(cell.folder) for cell in self.cells]
 
     def _table(self, way: str) -> list[dict[str, Any]]:
         tables = [_read(cell.folder / "metrics.json") for cell in self.cells]

@@ -35,6 +35,8 @@ _COPY = "copy-last-frame"
 _BESIDE = {"copy": _COPY, "shuffled": "shuffled-actions", "none": "no-action"}
 _PREDICTED = "predicted, dB"
 PAIRED = ("psnr", "mse", "mae", "ssim", "lpips")
+TOLD = ("sampler", "drawn frames", "captions")
+"""Of a test's heading, what a table repeats."""
 HOW = (
     "Predicted frames only, in [0, 1]; means within a unit (activity instance or episode), then "
     "over units and seeds. Tested are the averaged weights after the last step; no step was "
@@ -125,7 +127,7 @@ def write_results(
     else:
         lines = table_lines(spec, setting, results)
     write_text(folder / f"{spec.name}.csv", _csv(lines))
-    write_text(folder / f"{spec.name}.md", _markdown(spec, setting, lines, list(results)))
+    write_text(folder / f"{spec.name}.md", _markdown(spec, setting, lines, results))
 
 
 def table_lines(spec: Spec, setting: Setting, results: Mapping[str, RowResult]) -> list[Line]:
@@ -246,7 +248,9 @@ def _csv(lines: Sequence[Line]) -> str:
     return text.getvalue()
 
 
-def _markdown(spec: Spec, setting: Setting, lines: Sequence[Line], done: Sequence[str]) -> str:
+def _markdown(
+    spec: Spec, setting: Setting, lines: Sequence[Line], results: Mapping[str, RowResult]
+) -> str:
     first = lines[0]
     facts = {
         "data": setting.data,
@@ -261,6 +265,7 @@ def _markdown(spec: Spec, setting: Setting, lines: Sequence[Line], done: Sequenc
         facts["size"] = f"{setting.size} px"
     if setting.overrides:
         facts["flags"] = setting.overrides
+    facts |= _told(results)
     text = [f"# {spec.title}", "", *(f"- {k}: {v}" for k, v in facts.items()), "", HOW, ""]
     shown = _columns(lines)
     text += ["| " + " | ".join(title for title, _ in shown) + " |"]
@@ -268,13 +273,30 @@ def _markdown(spec: Spec, setting: Setting, lines: Sequence[Line], done: Sequenc
     text += ["| " + " | ".join(cell(line) for _, cell in shown) + " |" for line in lines]
     if any(key.startswith("paper ") for key in first):
         text += ["", THEIRS]
-    left = [row.name for row in spec.rows if row.name not in done]
+    left = [row.name for row in spec.rows if row.name not in results]
     if left:
         text += ["", "Not finished yet: " + ", ".join(left) + "."]
     lacking = [v for line in lines for k, v in line.items() if k in _METRICS and isinstance(v, str)]
     if lacking:
         text += ["", "## Missing", "", *(f"- {reason}" for reason in dict.fromkeys(lacking))]
     return "\n".join(text) + "\n"
+
+
+def _told(results: Mapping[str, RowResult]) -> dict[str, str]:
+    """What tests say of how their numbers came about; of which rows, where it is not all."""
+    facts = {}
+    for key in TOLD:
+        rows: dict[str, list[str]] = {}
+        for name, result in results.items():
+            if text := result.told(key):
+                rows.setdefault(text, []).append(name)
+        parts = [
+            text if len(names) == len(results) else f"{', '.join(names)}: {text}"
+            for text, names in rows.items()
+        ]
+        if parts:
+            facts[key] = "; ".join(parts)
+    return facts
 
 
 _METRICS = {c.key: c for c in COLUMNS}

@@ -30,6 +30,10 @@ SPEC: dict[str, Any] = {
 }
 
 
+HEADING = {"hardware": "CPU, 1 threads", "drawn frames": "one step: conditional mean"}
+"""Of what is above the numbers of a test."""
+
+
 def write_spec(folder: Path, toy: Path, **more: Any) -> Path:
     """The spec of a small table over the toy data, and the config that its rows share."""
     config = write_config(folder, toy, "base")
@@ -65,7 +69,7 @@ def pretend(folder: Path, error: float, seed: int = 0) -> None:
     """What `mssim test` would leave in a folder, had the model that mean squared error."""
     rows = all_rows(error, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    write_table(folder, table_of(error, seed), {"seed": seed, "hardware": "CPU, 1 threads"})
+    write_table(folder, table_of(error, seed), {"seed": seed, **HEADING})
     write_scores(folder / "scores.npz", rows)
 
 

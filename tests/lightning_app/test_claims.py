@@ -229,6 +229,16 @@ def test_the_claims_of_the_house(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {t.metric for c in claims.claims for t in c.tests} <= set(METRICS)
 
 
+def test_published_tables_of_one_step_say_that_it_draws_the_mean() -> None:
+    trained = [p.read_text() for p in (ROOT / "configs" / "published" / "tables").glob("*.md")]
+    trained = [text for text in trained if "optimizer steps a row" in text]
+    assert len(trained) >= 10
+    for text in trained:
+        one = "1 steps" in text.split("- sampler: ")[1].splitlines()[0]
+        assert one == ("- drawn frames: one step: conditional mean" in text)
+        assert ("predicted frames included" in text) == ("| UniSim sentence |" in text)
+
+
 class Parsed(MssimCLI):
     """Stops once flags are understood."""
 

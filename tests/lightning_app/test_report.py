@@ -16,6 +16,8 @@ from PIL import Image
 from scipy import stats
 
 from data_modules.files import whole
+from data_modules.text import Captions
+from lightning_app.callbacks.report import remarks
 from lightning_app.report.canvas import CONTEXT, PREDICTED
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
@@ -47,6 +49,15 @@ def rows() -> dict[str, Scores]:
 
 def video(frames: int = 6, size: int = 16, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (frames, size, size, 3), dtype=np.uint8)
+
+
+def test_a_heading_says_what_one_step_draws_and_that_captions_read_ahead() -> None:
+    assert remarks(2, None) == {}
+    assert remarks(1, None) == {"drawn frames": "one step: conditional mean"}
+    firm, loose = (Captions("sentence", ["pour"], np.array(g, np.int8)) for g in ([0, 1], [0, 0]))
+    assert "predicted frames included" in remarks(2, firm)["captions"]
+    # Where no caption says how firm a grip is, none tells of the future.
+    assert remarks(2, loose) == remarks(2, Captions("phrase", ["pour"])) == {}
 
 
 def test_table_holds_numbers_with_paired_intervals() -> None:

@@ -11,6 +11,7 @@ from helpers.tiny import LONG, build, checkpoint, write_config
 from helpers.worlds import make_batch, make_simulator
 
 from data_modules.partners import partners
+from data_modules.text import caption
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
 from lightning_app.report.scores import read_scores
@@ -36,6 +37,14 @@ def test_held_action_repeats_the_last_context_action() -> None:
     assert torch.equal(held.presence[:, :4], batch.presence[:, :4])
     assert all(torch.equal(held.presence[:, t], batch.presence[:, 3]) for t in range(4, 12))
     assert held.frames is batch.frames and batch.senses is not held.senses
+
+
+def test_held_action_is_not_told_how_hard_the_hand_will_grip() -> None:
+    said = [caption("Slice a cucumber", "sentence", 1, grip) for grip in (-1, 0, 1)]
+    assert len(set(said)) == 3
+    held = hold_action(make_batch(text=[*said, "pour"]))
+    # What is done, and how quickly, stays: it is known before any frame to predict.
+    assert held.text == ["slice a cucumber slowly"] * 3 + ["pour"]
 
 
 def test_shuffled_actions_are_the_partner_s_in_all_steps_to_predict() -> None:

@@ -105,6 +105,7 @@ def test_what_is_written(home: Path, pretence: Pretence) -> None:
     assert "| predicted, dB |" in text
     assert "| row | PSNR, dB ↑ |" in text and "| paper MSE |" in text
     assert "mean absolute error with copied context frames" in text and "## Missing" in text
+    assert "- drawn frames: one step: conditional mean\n" in text
 
 
 def test_less_never_replaces_more(
