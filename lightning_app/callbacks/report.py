@@ -19,7 +19,13 @@ from lightning_app.report.attribution import write_attribution
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
 from lightning_app.report.scores import write_scores
-from lightning_app.report.table import build_long_table, build_table, one_step, write_table
+from lightning_app.report.table import (
+    brief,
+    build_long_table,
+    build_table,
+    one_step,
+    write_table,
+)
 from lightning_app.report.video import film_strip, side_by_side, write_gif, write_mp4, write_png
 from lightning_app.scoring import device_name
 from mssim.attribution import contributions
@@ -51,7 +57,7 @@ class Report(Callback):
         write_table(folder, table, facts)
         write_scores(folder / "scores.npz", rows | long)
         write_drift(folder / "drift.png", rows | long, _interval(pl_module))
-        print((folder / "metrics.md").read_text())
+        print(brief(table, folder))
         print(f"wrote {write_page(folder, folder.name, facts)}")
 
     def on_predict_batch_end(

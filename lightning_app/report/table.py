@@ -20,6 +20,8 @@ from mssim.metrics.summary import CORRELATION, Summary, compare, per_unit, summa
 Row = dict[str, Any]
 
 MODEL = "model"
+BRIEF = (MODEL, "copy-last-frame", "held-action", "shuffled-actions", "no-action")
+"""The rows that a terminal shows."""
 NOT_MEASURED = Missing("not measured", "run `mssim test` with it")
 HOW = (
     "Predicted frames only, in [0, 1], rounded to the 256 levels of a video file. Each number is "
@@ -160,8 +162,32 @@ def read_heading(folder: Path) -> dict[str, str]:
 
 
 def shown(table: Sequence[Row]) -> list[Column]:
-    """The columns that any row has."""
-    return [c for c in COLUMNS if any(c.key in row for row in table)]
+    """The columns in which any row has a number; `remedies` says what became of the others."""
+    return [c for c in COLUMNS if any(isinstance(row.get(c.key), int | float) for row in table)]
+
+
+def brief(table: Sequence[Row], folder: Path) -> str:
+    """The table for a terminal: the model and what it must beat in four columns.
+
+    Args:
+        table: As `build_table` gives it.
+        folder: Where the whole table lies.
+    """
+    psnr, *ratios = (c for c in COLUMNS if c.key in ("psnr", "motion", "gradient"))
+    lines = [["row", psnr.title, "model minus row [95 %]", *(c.title for c in ratios)]]
+    kept = [row for row in table if row["row"] in BRIEF]
+    for row in kept:
+        gap = "" if row["row"] == MODEL else " ".join(difference(row, psnr)).strip()
+        lines.append([row["row"], cell(row, psnr)[0], gap, *(cell(row, c)[0] for c in ratios)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = []
+    for name, *cells in lines:
+        padded = [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
+        text.append("  ".join([name.ljust(widths[0]), *padded]).rstrip())
+    more = len(table) - len(kept)
+    rest = f"{more} more row{'s' * (more > 1)}, " if more else ""
+    where = f"{rest}intervals and the other metrics: {folder / 'metrics.md'} (.csv, .json)"
+    return "\n".join([*text, "", counts(table), where])
 
 
 def title(column: Column, row: Row) -> str:
@@ -202,7 +228,7 @@ def bracket(ends: Sequence[float | None] | None, digits: int, signed: bool = Fal
 
 def remedies(table: Sequence[Row]) -> list[str]:
     """What to do about the missing numbers, each once."""
-    cells = [row[c.key] for row in table for c in shown(table) if isinstance(row.get(c.key), str)]
+    cells = [row[c.key] for row in table for c in COLUMNS if isinstance(row.get(c.key), str)]
     return list(dict.fromkeys(cells))
 
 
@@ -210,8 +236,12 @@ def counts(table: Sequence[Row]) -> str:
     """How much was scored, and how often the cap of PSNR/frame was reached."""
     first = table[0]
     capped = max(row["capped"] for row in table)
-    text = f"{first['n_windows']} windows of {first['n_units']} units."
+    text = f"{_count(first['n_windows'], 'window')} of {_count(first['n_units'], 'unit')}."
     return text + (f" Up to {capped:.1%} of a row's frames reach the cap." if capped else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _row(name: str, summary: Summary, lpips: str | Missing | None) -> Row:

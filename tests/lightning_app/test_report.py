@@ -22,7 +22,7 @@ from lightning_app.report.canvas import CONTEXT, PREDICTED
 from lightning_app.report.drift import write_drift
 from lightning_app.report.page import write_page
 from lightning_app.report.scores import read_scores, write_scores
-from lightning_app.report.table import Row, build_table, write_table
+from lightning_app.report.table import Row, brief, build_table, counts, write_table
 from lightning_app.report.video import film_strip, side_by_side, write_gif, write_mp4, write_png
 from mssim.errors import UserError
 from mssim.metrics.collect import Scores
@@ -105,6 +105,39 @@ def test_perceptual_numbers_say_what_they_depend_on(tmp_path: Path) -> None:
     assert "81.2 [70.0, 95.0]" in text
 
 
+def test_a_column_without_any_value_is_left_out(tmp_path: Path) -> None:
+    """LPIPS and FVD without their weights were columns of excuses."""
+    table = build_table(rows(), lpips=Missing("no alexnet weights", "put them there"))
+    write_table(tmp_path, table, HEADING)
+    text = (tmp_path / "metrics.md").read_text()
+    grid = [line for line in text.splitlines() if line.startswith("|")]
+    assert grid and not any("LPIPS" in line or "weights" in line for line in grid)
+    assert "- no alexnet weights; put them there" in text
+    page = write_page(tmp_path, "run", {}).read_text()
+    assert "LPIPS" not in page and "<li>no alexnet weights; put them there</li>" in page
+    assert "lpips" not in (tmp_path / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_a_terminal_shows_what_decides_and_where_the_rest_is() -> None:
+    """All columns of all rows, 300 characters wide, were printed by `test`."""
+    scores = rows() | {"held-action": scores_of(0.03), "another": scores_of(0.05)}
+    table = build_table(scores)
+    *lines, where = brief(table, Path("runs/a")).splitlines()
+    assert [line.split()[0] for line in lines[:5]] == [
+        "row", "model", "copy-last-frame", "no-action", "held-action",
+    ]  # fmt: skip
+    assert max(map(len, lines)) < 80
+    gap = table[1]["ci"]["model_minus_row"]["psnr"]
+    assert f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}]" in lines[2]
+    assert "1 more row, " in where and "runs/a/metrics.md" in where
+
+
+def test_one_unit_is_one_unit() -> None:
+    assert counts(build_table({"model": scores_of(0.01, units=1)})).startswith(
+        "2 windows of 1 unit."
+    )
+
+
 def test_table_files_agree(tmp_path: Path) -> None:
     table = build_table(rows(), lpips=Missing("no alexnet weights", "put them there"))
     write_table(tmp_path, table, HEADING)
@@ -123,7 +156,7 @@ def test_table_files_agree(tmp_path: Path) -> None:
     low, high = table[0]["ci"]["psnr"]
     assert f"{table[0]['psnr']:.2f} [{low:.2f}, {high:.2f}]" in text
     assert f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}]" in text
-    assert "| no alexnet weights |" in text and "- no alexnet weights; put them there" in text
+    assert "- no alexnet weights; put them there" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "metrics.csv",
         "metrics.json",
@@ -325,7 +358,7 @@ def test_page_works_with_whatever_is_there(tmp_path: Path) -> None:
     write_table(tmp_path, build_table({"model": scores_of(0.01)}), {})
     text = write_page(tmp_path, "Table", {}).read_text()
     assert "Mean over units" in text and "Model minus row" not in text and "<img" not in text
-    assert "class='missing'>not measured" in text
+    assert "<li>not measured; run `mssim test` with it</li>" in text
     for broken in ("{", "[]", '[{"row": "model"}]', "3"):
         (tmp_path / "metrics.json").write_text(broken)
         with pytest.raises(UserError, match=r"metrics\.json is not a metric table"):
