@@ -186,11 +186,19 @@ class DataModule(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> TrainLoader:
+        """Training batches; under `trainer.overfit_batches` only the first ones, over and over."""
         self._check_trains()
-        windows = self.datasets["train"]
+        plan = self._train_plan()
+        share = getattr(self.trainer, "overfit_batches", 0)
+        if share:
+            few = share if isinstance(share, int) else max(int(share * len(plan)), 1)
+            plan = self._train_plan(min(few, len(plan)))
+        return self._kept(TrainLoader(self.datasets["train"], plan, self.workers))
+
+    def _train_plan(self, repeat: int | None = None) -> TrainPlan:
         rank, world = self._place()
-        plan = TrainPlan(
-            windows.source,
+        return TrainPlan(
+            self.datasets["train"].source,
             [c.weight for c in self.sources.values()],
             self.batch_size,
             self.predict,
@@ -199,8 +207,8 @@ class DataModule(pl.LightningDataModule):
             world,
             self.seed,
             self.epoch_batches,
+            repeat,
         )
-        return self._kept(TrainLoader(windows, plan, self.workers))
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Validation windows; an empty list where there are none."""

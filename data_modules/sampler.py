@@ -55,6 +55,7 @@ class TrainPlan:
         world: Processes.
         seed: Of the shuffling.
         epoch_batches: Batches an epoch on each rank.
+        repeat: Where given, only the first so many batches, over and over.
 
     Raises:
         UserError: There are too few windows for one batch.
@@ -71,6 +72,7 @@ class TrainPlan:
         world: int = 1,
         seed: int = 0,
         epoch_batches: int | None = None,
+        repeat: int | None = None,
     ) -> None:
         self._groups = [np.flatnonzero(source == s) for s in range(len(weights))]
         self._weights = list(weights)
@@ -80,6 +82,7 @@ class TrainPlan:
         self._pass = sum(_draws(len(g), w) for g, w in zip(self._groups, weights, strict=True))
         together = batch_size * world
         self._fixed = epoch_batches is not None
+        self._repeat = repeat
         self.batches = epoch_batches if epoch_batches is not None else self._pass // together
         if self._pass == 0 or self.batches == 0:
             raise UserError(
@@ -92,6 +95,12 @@ class TrainPlan:
 
     def asks(self, place: int = 0) -> Iterator[Ask]:
         """This rank's batches, epoch after epoch, from batch `place` of the run on."""
+        if self._repeat is not None:
+            same = list(islice(self._asks(0), self._repeat))
+            return islice(cycle(same), place % self._repeat, None)
+        return self._asks(place)
+
+    def _asks(self, place: int) -> Iterator[Ask]:
         epoch, first = divmod(place, self.batches)
         while True:
             windows = self.windows(epoch)

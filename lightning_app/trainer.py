@@ -16,7 +16,6 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from data_modules.files import write_text
 from data_modules.module import DataModule
@@ -32,6 +31,7 @@ from lightning_app.checkpoint import (
     folder_of,
     load_checkpoint,
 )
+from lightning_app.flags import as_list, check_flags, loggers
 from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
@@ -82,22 +82,23 @@ class MssimCLI(LightningCLI):
         """As the base class; what a constructor refuses is the user's to mend."""
         try:
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
+        except (ValueError, ImportError, MisconfigurationException) as error:
             raise UserError(plain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer whose logs, checkpoints and reports lie flat in the run folder."""
         run = self._run_folder()
-        logs = TensorBoardLogger(run, name="logs", version="", default_hp_metric=False)
-        keeps = self.subcommand == "fit" and not self._get(self.config_init, "trainer.fast_dev_run")
+        given = self._get(self.config_init, "trainer")
+        check_flags(given)
+        keeps = self.subcommand == "fit" and not given.fast_dev_run
         for name in ("best", "last"):
             self._get(self.config_init, name).dirpath = str((run / "checkpoints").resolve())
         trainer: Trainer = super().instantiate_trainer(
             default_root_dir=run,
-            logger=logs if keeps else False,
+            logger=loggers(run, given.logger) if keeps else False,
             # Our loaders know their rank; Lightning must not put samplers of its own in them.
             use_distributed_sampler=False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[*as_list(given.plugins), AtomicCheckpointIO()],
             **kwargs,
         )
         return trainer

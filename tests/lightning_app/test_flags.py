@@ -1,0 +1,91 @@
+"""Flags of Lightning's Trainer: honoured, or refused in one line."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from helpers.tiny import checkpoint, fit, write_config
+
+from lightning_app.cli import main
+from lightning_app.modules.simulator import Simulator
+
+
+def refused(capsys: pytest.CaptureFixture[str], config: Path, *words: str) -> str:
+    """The one line that `mssim fit` stops with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(config), *words])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("mssim: ") and "\n" not in said, said
+    return said.removeprefix("mssim: ")
+
+
+def test_a_logger_of_the_config_writes_beside_ours(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    table = yaml.safe_load(config.read_text())
+    given = {"class_path": "lightning.pytorch.loggers.CSVLogger"}
+    given["init_args"] = {"save_dir": str(tmp_path / "csv"), "name": "", "version": ""}  # type: ignore[assignment]
+    table["trainer"]["logger"] = given
+    config.write_text(yaml.safe_dump(table))
+    fit(config, tmp_path / "run", 4)
+    with next((tmp_path / "csv").rglob("metrics.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    assert any(row.get("train/loss") for row in rows) and any(row.get("val/psnr") for row in rows)
+    assert any((tmp_path / "run" / "logs").glob("events*"))
+    fit(write_config(tmp_path, toy), tmp_path / "none", 1, "--trainer.logger", "false")
+    assert not (tmp_path / "none" / "logs").exists()
+
+
+def test_a_logger_that_is_not_installed_is_told_in_one_line(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, write_config(tmp_path, toy), "--trainer.logger", "WandbLogger")
+    assert "wandb" in told and "pip install" in told
+
+
+@pytest.mark.parametrize("more", [[], ["--data.workers", "1"]])
+def test_overfit_batches_repeats_the_same_batches(
+    more: list[str], toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, seen = Simulator.training_step, []
+
+    def noted(self: Simulator, batch: Any, batch_idx: int) -> torch.Tensor:
+        seen.append((batch.window.tolist(), batch.length, batch.presence.sum().item()))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Simulator, "training_step", noted)
+    config = write_config(tmp_path, toy)
+    words = ["--trainer.overfit_batches", "2", "--trainer.check_val_every_n_epoch", "100"]
+    words += ["--data.predict_min", "3", "--data.sense_dropout", "0.3", *more]
+    fit(config, tmp_path / "run", 3, *words, "--trainer.val_check_interval", "1.0")
+    # Resumed in the middle of a round.
+    fit(config, tmp_path / "run", 6, *words, "--trainer.val_check_interval", "1.0")
+    assert checkpoint(tmp_path / "run")["global_step"] == 6
+    assert seen[0] != seen[1] and seen == seen[:2] * 3
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("default_root_dir", "elsewhere", "name that by --run"),
+        ("barebones", "true", "--trainer.fast_dev_run 5"),
+        ("enable_checkpointing", "false", "--trainer.fast_dev_run 5"),
+        ("reload_dataloaders_every_n_epochs", "1", "leave it out"),
+        ("plugins", "lightning.fabric.plugins.TorchCheckpointIO", "leave it out"),
+    ],
+)
+def test_a_flag_that_we_must_override_is_refused(
+    flag: str,
+    value: str,
+    said: str,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = refused(capsys, write_config(tmp_path, toy), f"--trainer.{flag}", value)
+    assert told.startswith(f"trainer.{flag}: ") and said in told
+    assert not (tmp_path / "run").exists()
