@@ -22,7 +22,7 @@ _SHARE = 0.05
 _FALLEN_OUT = 2.0
 # Frames and gaze reach the computer some 30 ms after they were taken. A least delay that is none,
 # or beyond a frame at 10 Hz, is the eye tracker's clock being off.
-_DELAY = 0.03
+TRAVEL = 0.03
 _DELAYS = (-1 / 30, 0.1)
 # More jumps, and the clock is of no use; fewer rows, and no drift can be told.
 _MOST_JUMPS, _DRIFT_ROWS = 5, 200
@@ -197,9 +197,10 @@ def capture_times(
     )
     set_anew = (steps < 0) | (steps > _STRAY)
     breaks = np.flatnonzero((np.abs(smooth) > _STRAY) & set_anew) + 1
-    if len(breaks) > _MOST_JUMPS:
-        note = f"the eye tracker's clock jumps {len(breaks)} times; used the times of reception"
-        return received - _DELAY, [note]
+    stuck = (np.diff(taken[rows]) == 0).mean() > 0.5 if len(rows) > 1 else False
+    if stuck or len(breaks) > _MOST_JUMPS:
+        what = "stands still" if stuck else f"jumps {len(breaks)} times"
+        return received - TRAVEL, [f"the eye tracker's clock {what}; used the times of reception"]
     out, notes = taken.copy(), []
     for piece in np.split(np.arange(len(rows)), breaks):
         here = rows[piece]
@@ -207,11 +208,11 @@ def capture_times(
         where = f" from row {here[0]} on" if len(breaks) else ""
         if abs(drift) > _DELAYS[1]:
             line = np.interp(taken[here], [taken[here].min(), taken[here].max()], [0.0, drift])
-            out[here] += least - _DELAY + line
+            out[here] += least - TRAVEL + line
             notes.append(f"the eye tracker's clock drifts by {drift:.2f} s{where}; set right")
         elif not _DELAYS[0] <= least <= _DELAYS[1]:
-            out[here] += least - _DELAY
-            notes.append(f"the eye tracker's clock was {least - _DELAY:.2f} s off{where}; shifted")
+            out[here] += least - TRAVEL
+            notes.append(f"the eye tracker's clock was {least - TRAVEL:.2f} s off{where}; shifted")
     return out, notes
 
 

@@ -117,6 +117,9 @@ def times(file: Any, path: Path, name: str, notes: list[str]) -> Times:
     """
     node = _dataset(file, path, name, "time_s")
     stamps = np.zeros(0) if node is None else _seconds(node, path, name)
+    if node is not None and not is_fine(node):
+        notes.append(f"{name}: time_s holds {node.dtype}, too coarse for epoch seconds; not used")
+        node = None
     lacking = ~np.isfinite(stamps) | (stamps == 0)
     if node is not None and not lacking.any():
         return stamps
@@ -128,7 +131,7 @@ def times(file: Any, path: Path, name: str, notes: list[str]) -> Times:
         return stamps
     if node is None:
         if written is None:
-            raise UnusableError(f"{name} has neither time_s nor time_str, so no times")
+            raise UnusableError(f"{name} has neither a fit time_s nor time_str, so no times")
         stamps, lacking = np.zeros(len(written)), np.ones(len(written), bool)
     elif written is None:
         return stamps
@@ -139,6 +142,11 @@ def times(file: Any, path: Path, name: str, notes: list[str]) -> Times:
         notes.append(f"{name}: time_s is missing{of}; times read from time_str")
         stamps[rows] = written[rows] + _zone(file, path)
     return stamps
+
+
+def is_fine(node: Any) -> bool:
+    """Can a dataset tell epoch seconds to the millisecond? Single precision tells 128 s."""
+    return bool(_kind(node) == "f" and node.dtype.itemsize >= 8)
 
 
 def _remedy(error: Exception, text: str) -> str:
@@ -216,7 +224,7 @@ def _zone(file: Any, path: Path) -> float:
     for name in [*SAMPLES, ACTIVITIES]:
         try:
             node, local = _dataset(file, path, name, "time_s"), _local(file, path, name)
-            if node is None or local is None:
+            if node is None or local is None or not is_fine(node):
                 continue
             stamps = _seconds(node, path, name)[: len(local)]
         except UnusableError:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data_modules.resample import Index, Times
 from data_modules.sources.actionsense_clock import (
+    TRAVEL,
     ClockError,
     capture_times,
     check_end,
@@ -26,6 +27,7 @@ from data_modules.sources.actionsense_file import (
     FRAME_STAMPS,
     SAMPLES,
     UnusableError,
+    is_fine,
     numbers,
     reading,
     texts,
@@ -75,7 +77,7 @@ class Stream:
             yield start, block
 
     def take(self, index: Index, columns: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Samples by index, as float64.
+        """Samples by index, as float64; infinite numbers are NaN.
 
         Args:
             index: int64 (...), into `stamps`; negative ones read the first sample.
@@ -92,6 +94,7 @@ class Stream:
             low, high = np.searchsorted(rows, [start, start + len(block)])
             picked = block[rows[low:high] - start]
             out[low:high] = picked if columns is None else picked[:, columns]
+        out[~np.isfinite(out)] = np.nan
         return out[inverse.ravel()].reshape(*index.shape, *shape)
 
 
@@ -238,7 +241,10 @@ def _restamp(
     node = numbers(file, path, name)
     if node is None:
         notes.append(f"{name}: missing; used the times of reception")
-        return received, good
+        return received - TRAVEL, good
+    if not is_fine(node):
+        notes.append(f"{name}: data holds {node.dtype}, too coarse; used the times of reception")
+        return received - TRAVEL, good
     with reading(path, name):
         taken = np.ravel(node[()]).astype(np.float64)
     count = min(len(taken), len(received))

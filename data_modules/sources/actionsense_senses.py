@@ -255,9 +255,14 @@ class SenseReader:
         out = np.empty((len(rows), *stream.sample), np.float32)
         before, replaced = baseline, 0
         for start, block in stream.blocks():
-            mended, count = hold_outliers(block.astype(np.float32), before)
-            before, replaced = mended[-1], replaced + count
+            readings = block.astype(np.float32)
+            readings[~np.isfinite(readings)] = np.nan
+            lost = (readings >= ADC_OUTLIER).mean(axis=(1, 2)) > 0.5
+            mended, count = hold_outliers(readings, before)
+            before, replaced = mended[-1].copy(), replaced + count
             first, last = np.searchsorted(rows, [start, start + len(block)])
+            # Of a message that is mostly errors, holding would invent a hand that stands still.
+            mended[lost] = np.nan
             picked = np.clip(mended[rows[first:last] - start], low, high)
             out[first:last] = (
                 picked - np.clip(baseline, low, high) if self._signals.tare else picked

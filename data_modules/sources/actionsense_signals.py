@@ -145,7 +145,8 @@ def taxel_tare(readings: NDArray[np.float32]) -> Tare:
     Args:
         readings: float32 (n, 32, 32) raw ADC, a sample of the recording; outliers are left out.
     """
-    good = np.where(readings < ADC_OUTLIER, readings, np.nan).astype(np.float32)
+    right = np.isfinite(readings) & (readings < ADC_OUTLIER)
+    good = np.where(right, readings, np.nan).astype(np.float32)
     dead = np.asarray(~np.isfinite(good).any(axis=0), bool)
     if dead.all():
         zero = np.zeros(dead.shape)

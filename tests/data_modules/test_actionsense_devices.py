@@ -153,3 +153,39 @@ def test_one_person_is_not_taken_for_two(tmp_path: Path) -> None:
     for seed in range(3):
         hdf5 = write_actionsense(tmp_path / str(seed), "S04", 12, seed)
         assert not about(load(hdf5), "two people")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_absent_without_a_warning(
+    tmp_path: Path, value: float
+) -> None:
+    hdf5 = write(tmp_path, 2.0)
+    with h5py.File(hdf5, "r+") as file:
+        for name in (*SUIT, "tactile-glove-left/tactile_data", "eye-tracking-gaze/position"):
+            data = file[name]["data"]
+            data[len(data) // 2 :] = value
+    recording = load(hdf5)
+    for sense in (*OF_SUIT, "left_tactile", "gaze"):
+        assert 0.2 < recording.present[sense].mean() < 0.8
+    assert recording.present["right_tactile"].all()
+
+
+def test_messages_of_a_glove_that_are_mostly_errors_are_absent(tmp_path: Path) -> None:
+    """They were held at the last good one: a hand that stands still for seconds."""
+    hdf5 = write(tmp_path, 4.0)
+    with h5py.File(hdf5, "r+") as file:
+        file["tactile-glove-left/tactile_data/data"][10:16, 5:] = 4095
+    present = load(hdf5).present["left_tactile"]
+    assert 8 <= (~present).sum() <= 13
+
+
+def test_an_eye_tracker_whose_clock_stands_still_is_timed_by_reception(tmp_path: Path) -> None:
+    straight = load(write(tmp_path / "straight", 8.0))
+    hdf5 = write(tmp_path / "stuck", 8.0)
+    with h5py.File(hdf5, "r+") as file:
+        data = file["eye-tracking-video-world/frame_timestamp/data"]
+        data[...] = data[0]
+    recording = load(hdf5)
+    assert abs(recording.frames - straight.frames) <= 1
+    assert about(recording, "stands still; used the times of reception")

@@ -152,6 +152,26 @@ def test_rows_that_lack_time_s_have_it_from_time_str(tmp_path: Path) -> None:
     assert load(hdf5).present["left_emg"].mean() > 0.4
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_stamps_in_too_coarse_a_type_are_not_used(tmp_path: Path, dtype: type) -> None:
+    """Single precision tells epoch seconds to 128 s."""
+    hdf5 = write(tmp_path, 2.0)
+    plain = load(hdf5)
+    for name in (f"{EMG}/time_s", "xsens-segments/position_cm/time_s", f"{FRAMES}/data"):
+        with h5py.File(hdf5) as file:
+            coarse = file[name][()].astype(dtype)
+        put(hdf5, name, coarse)
+    recording = load(hdf5)
+    count = min(recording.frames, plain.frames)
+    for name in ("left_emg", "left_hand_pose"):
+        assert recording.present[name].all()
+        step = np.abs(recording.senses[name][:count] - plain.senses[name][:count])
+        # Frames are timed by when they arrived, 30 to 60 ms after they were taken.
+        assert np.median(step) < 2.0
+    assert any(f"{EMG}: time_s holds {np.dtype(dtype)}, too coarse" in n for n in recording.notes)
+    assert any(f"{FRAMES}: data holds" in n for n in recording.notes)
+
+
 def test_without_any_time_s_the_zone_is_that_of_the_recordings(tmp_path: Path) -> None:
     hdf5 = write(tmp_path, 2.0)
     plain = load(hdf5)
@@ -171,7 +191,7 @@ def test_no_times_at_all_and_times_that_are_none_are_named(tmp_path: Path) -> No
     put(hdf5, "myo-right/emg/time_str", np.array([[b"noon"]] * 9))
     notes = load(hdf5).notes
     assert any(
-        "left_emg: left out, myo-left/emg has neither time_s nor time_str" in n for n in notes
+        "left_emg: left out, myo-left/emg has neither a fit time_s nor time_str" in n for n in notes
     )
     assert any("time_str holds 'noon', which is no time" in n for n in notes)
 
