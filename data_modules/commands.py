@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from data_modules.files import write_text
 from data_modules.prepare import catalogue
 from data_modules.prepare import prepare as prepare_store
 from data_modules.recording import Clock
@@ -102,41 +103,61 @@ def data(
     out: Path = Path("runs/data"),
     store: Path = Path("stores"),
     config: Path | None = None,
+    yaml: Path | None = None,
     size: int | None = None,
     rate: float | None = None,
     limit: int | None = None,
-    jobs: int = 1,
     recording: str | None = None,
     seconds: float = 60.0,
 ) -> None:
-    """Tell what is in a dataset, and draw a contact sheet; prepares its store where need be.
+    """Tell what is in a dataset, draw a contact sheet, and write a config to train with.
+
+    Nothing is prepared: a few recordings are read, and stay nowhere.
 
     Args:
         path: A dataset's folder; what it is is seen from its files.
         out: Folder for the contact sheet.
-        store: Folder that holds the stores.
+        store: Folder that holds the stores; recordings that are in one are not read again.
         config: A data file such as `configs/data/g1.yaml`.
+        yaml: Where to write the config; it is printed by default.
         size: Pixels a side; what the config says, or 64.
         rate: Frames a second; what the config says, or the dataset's own.
-        limit: Only the first so many recordings.
-        jobs: Processes that convert at once.
+        limit: How many recordings are read; 10 by default.
         recording: Which recording to draw; the first one with a span by default.
         seconds: How much of it to draw.
     """
+    from data_modules import look
     from data_modules.overview import contact_sheet, overview
+    from data_modules.starter import starter, suggest_split
 
+    if yaml is not None and yaml.exists():
+        raise UserError(f"yaml: {yaml} is there already; remove it or name another file")
     name, source, clock = plan(path, config, size, rate)
-    prepared = prepare_store(name, source, clock, store, limit, jobs)
-    ids = catalogue(name, source, clock, store).ids[:limit]
-    opened = {i: prepared.open(i) for i in ids}
-    if recording is not None and recording not in opened:
-        raise UserError(f"recording {recording!r} is not in {path}; it has {ids[0]} to {ids[-1]}")
-    print(overview(list(opened.values()), clock.senses).table())
-    spanned = next((i for i, r in opened.items() if r.spans), ids[0])
-    drawn = opened[spanned if recording is None else recording]
+    contents, every = source.contents(), source.every_camera()
+    listed = catalogue(name, every, clock, store)
+    entries = look.chosen(listed.entries, limit or look.FEW, recording, path)
+    split = suggest_split(listed.entries, listed.splits)
+    print(look.described(listed, contents, clock, split), end="\n\n")
+    looked = look.Looked(name, every, clock, store, entries, recording)
+    seen = overview(looked, clock.senses)
+    if looked.drawn is None:
+        raise UserError(looked.problems[0])
+    rest = (
+        f"; --limit {len(listed.entries)} reads all" if len(entries) < len(listed.entries) else ""
+    )
+    print(f"read: {seen.table()}{rest and chr(10) * 2}{rest.removeprefix('; ')}")
+    for line in [*looked.problems, *source.skipped()]:
+        print(line)
     file = out / f"{name}.png"
-    contact_sheet(drawn, clock.senses, file, seconds)
-    print(f"\n{file}: contact sheet of {drawn.id}")
+    contact_sheet(looked.drawn, clock.senses, file, seconds)
+    print(f"\n{file}: contact sheet of {looked.drawn.id}")
+    used = [row.sense.name for row in seen.senses if row.share]
+    text = starter(name, source, clock, contents, split, used)
+    if yaml is None:
+        print(f"\nA config to copy, or to write with --yaml FILE:\n\n{text}")
+        return
+    write_text(yaml, text)
+    print(f"{yaml}: a config; next: mssim fit --config {yaml}")
 
 
 def plan(

@@ -5,8 +5,8 @@ Letters: N frames, K samples a frame interval.
 
 import os
 import uuid
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -70,66 +70,74 @@ class Overview:
             senses.append([row.sense.name, shape, row.sense.unit, k, str(row.recordings), share])
         labels = [["label", "instances", "minutes"]]
         labels += [[name, str(n), f"{m:.1f}"] for name, (n, m) in self.labels.items()]
-        parts = [head, _aligned(senses), _aligned(labels)]
+        parts = [head, aligned(senses), aligned(labels)]
         if self.notes:
-            more = f"\n... and {len(self.notes) - 10} more" if len(self.notes) > 10 else ""
-            parts.append("notes\n" + "\n".join(self.notes[:10]) + more)
+            parts.append("notes\n" + "\n".join(self.notes))
         return "\n\n".join(parts)
 
 
-def overview(recordings: Sequence[Recording], senses: SenseSet) -> Overview:
-    """Count what is in recordings.
+def overview(recordings: Iterable[Recording], senses: SenseSet) -> Overview:
+    """Count what is in recordings, one after the other.
 
     Args:
         recordings: At least one.
         senses: What to look for.
     """
-    frames = sum(r.frames for r in recordings)
-    rows = []
-    for sense in senses:
-        having = [r for r in recordings if sense.name in r.senses]
-        there = sum(int(r.present[sense.name].sum()) for r in having)
-        rows.append(SenseRow(sense, len(having), there / frames))
-    instances = [
-        (s.text, (s.stop - s.start) * r.interval / 60) for r in recordings for s in r.spans
-    ]
-    count = Counter(text for text, _ in instances)
+    frames, seconds = 0, 0.0
+    subjects: Counter[str] = Counter()
+    having: Counter[str] = Counter()
+    there: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    minutes: defaultdict[str, float] = defaultdict(float)
+    notes: list[str] = []
+    for r in recordings:
+        frames, seconds = frames + r.frames, seconds + r.frames * r.interval
+        subjects[r.subject] += 1
+        for name in (s.name for s in senses if s.name in r.senses):
+            having[name] += 1
+            there[name] += int(r.present[name].sum())
+        for span in r.spans:
+            labels[span.text] += 1
+            minutes[span.text] += (span.stop - span.start) * r.interval / 60
+        notes += [f"{r.id}: {note}" for note in r.notes]
     return Overview(
-        len(recordings),
-        sum(r.frames * r.interval for r in recordings) / 60,
-        dict(sorted(Counter(r.subject for r in recordings).items())),
-        tuple(rows),
-        {n: (c, sum(m for text, m in instances if text == n)) for n, c in count.most_common()},
-        tuple(f"{r.id}: {note}" for r in recordings for note in r.notes),
+        sum(subjects.values()),
+        seconds / 60,
+        dict(sorted(subjects.items())),
+        tuple(SenseRow(s, having[s.name], there[s.name] / max(frames, 1)) for s in senses),
+        {text: (count, minutes[text]) for text, count in labels.most_common()},
+        tuple(notes),
     )
 
 
 def contact_sheet(
     recording: Recording, senses: SenseSet, file: Path, seconds: float = 60.0, pictures: int = 10
 ) -> None:
-    """Draw a stretch of a recording: frames, spans and every sense's trace on one time axis.
+    """Draw a stretch of a recording: every camera, spans, every sense's trace on one time axis.
 
     Args:
         recording: It is drawn from its first span on.
         senses: What to draw, in order; grey where absent.
         file: A PNG, written whole or not at all.
         seconds: How much to draw at most.
-        pictures: Frames to show.
+        pictures: Frames to show of each camera.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     first = recording.spans[0].start if recording.spans else 0
     stop = min(recording.frames, first + max(2, int(seconds / recording.interval)))
-    heights = [1.3, 0.35] + [0.9] * len(senses)
+    eyes = len(recording.cameras)
+    heights = [1.3] * eyes + [0.35] + [0.9] * len(senses)
     figure = Figure(figsize=(13, 1 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     times = np.arange(first, stop) * recording.interval
     limits = (float(times[0]), float(times[-1] + recording.interval))
-    _draw_frames(axes[0], recording, first, stop, limits, pictures)
-    _draw_spans(axes[1:], recording.spans, recording.interval, limits)
-    for axis, sense in zip(axes[2:], senses, strict=True):
+    for axis, camera in zip(axes, recording.cameras, strict=False):
+        _draw_frames(axis, recording, camera, (first, stop), limits, pictures)
+    _draw_spans(axes[eyes:], recording.spans, recording.interval, limits)
+    for axis, sense in zip(axes[eyes + 1 :], senses, strict=True):
         _draw_sense(axis, recording, sense, first, stop)
     axes[0].set_title(f"{recording.source}: {recording.id} ({recording.subject})", loc="left")
     axes[0].set_xlim(*limits)
@@ -146,13 +154,13 @@ def contact_sheet(
 def _draw_frames(
     axis: Any,
     recording: Recording,
-    first: int,
-    stop: int,
+    camera: str,
+    rows: tuple[int, int],
     limits: tuple[float, float],
     pictures: int,
 ) -> None:
     """Frames side by side, each with its left edge at its own time."""
-    frames = next(iter(recording.cameras.values()))
+    frames, (first, stop) = recording.cameras[camera], rows
     edges = np.linspace(*limits, min(pictures, stop - first) + 1)
     for left, right in pairwise(edges.tolist()):
         index = min(round(left / recording.interval), stop - 1)
@@ -162,7 +170,7 @@ def _draw_frames(
         )
     axis.set_ylim(0, 1)
     axis.set_yticks([])
-    axis.set_ylabel(next(iter(recording.cameras)), rotation=0, ha="right", va="center")
+    axis.set_ylabel(camera, rotation=0, ha="right", va="center")
 
 
 def _draw_spans(
@@ -225,7 +233,8 @@ def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table as lines, each column as wide as its widest cell."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

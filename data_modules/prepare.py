@@ -129,20 +129,20 @@ def required_bytes(entries: Iterable[Entry], clock: Clock) -> int:
     return int(total)
 
 
-def _own_rate(entry: Entry) -> float:
+def own_rate(entry: Entry) -> float:
     """Frames a second that `Entry.frames` counts."""
     return float(entry.key.get("rate", 10.0))
 
 
 def _slower(entry: Entry, clock: Clock) -> float:
     """Frames on the clock for each frame that `Entry.frames` counts."""
-    return 1.0 if clock.rate is None else clock.rate / _own_rate(entry)
+    return 1.0 if clock.rate is None else clock.rate / own_rate(entry)
 
 
 def _announce(name: str, todo: list[Entry], clock: Clock, path: Path) -> None:
     """Tell the size before starting, and refuse what cannot fit."""
     need, free = required_bytes(todo, clock), shutil.disk_usage(path).free
-    minutes = sum(e.frames / _own_rate(e) for e in todo) / 60
+    minutes = sum(e.frames / own_rate(e) for e in todo) / 60
     print(
         f"{name}: {len(todo)} recordings to convert, about {minutes:.1f} minutes, "
         f"{_size(need)} in {path} ({_size(free)} free)",

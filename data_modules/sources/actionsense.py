@@ -10,6 +10,7 @@ counts: nothing is interpolated, and no value comes from after its time.
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from data_modules.sources.actionsense_labels import in_zone, pair_events, to_spa
 from data_modules.sources.actionsense_senses import SenseReader, Signals, own_senses
 from data_modules.sources.actionsense_video import VideoEndedError, VideoInfo, picked_frames, probe
 from data_modules.sources.base import Source
+from data_modules.sources.contents import Camera, Contents
 from data_modules.store import Draft
 from mssim.errors import UserError
 from mssim.senses import Sense
@@ -131,6 +133,14 @@ class ActionSenseSource(Source):
         found = ((path, _NAME.fullmatch(path.name)) for path in self.path.rglob(_LOG))
         logs = [(path, match["log"], match["subject"]) for path, match in found if match]
         return sorted(logs, key=lambda log: log[0].name)
+
+    def contents(self) -> Contents:
+        info = VideoInfo(0, 0, 0)
+        for entry in self.entries():
+            with suppress(UserError):  # one film that does not open says nothing about the others
+                info = probe(entry.files[1])
+                break
+        return Contents((Camera(CAMERA, info.width, info.height),))
 
     def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
         senses = own_senses(clock.senses, self.foreign_senses)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.recording import Clock, Entry
+from data_modules.sources.contents import Contents
 from data_modules.store import Draft
 
 
@@ -49,3 +50,11 @@ class Source(ABC):
     def splits(self) -> dict[str, Sequence[str]] | None:
         """Recording ids by split as the dataset itself declares them, if it does."""
         return None
+
+    def contents(self) -> Contents:
+        """What a config can name: cameras, columns, frames a second."""
+        return Contents()
+
+    def every_camera(self) -> "Source":
+        """This source, reading all the cameras that there are."""
+        return self

@@ -24,10 +24,13 @@ from data_modules.images import square_area
 from data_modules.recording import Clock, Entry, Span
 from data_modules.resample import Times, clock_times, last_at_or_before, sub_times
 from data_modules.sources.base import Source
+from data_modules.sources.contents import Camera, Contents
 from data_modules.store import Draft
 from mssim.errors import UserError
 
 CAMERA = "cam4"
+PIXELS = (455, 256)
+"""Width and height of its frames."""
 HANDS = ("left_hand_pose", "right_hand_pose")
 JOINTS = 21
 SPLITS = ("train", "val", "test")
@@ -100,6 +103,9 @@ class H2OSource(Source):
                 "label_split/action_*.txt name; give the download's folder"
             )
         return found
+
+    def contents(self) -> Contents:
+        return Contents((Camera(CAMERA, *PIXELS),), (), self.fps)
 
     def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
         rate = self.fps if clock.rate is None else clock.rate

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from data_modules.recording import Clock, Entry, Span
 from data_modules.resample import Times, clock_times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources.base import Source
+from data_modules.sources.contents import Contents, lerobot_contents
 from data_modules.sources.lerobot_video import Clip
 from data_modules.store import Draft
 from mssim.errors import UserError
@@ -138,6 +139,13 @@ class LeRobotSource(Source):
                 )
             out[name] = [_episode_id(i) for i in range(int(first), int(last))]
         return out or None
+
+    def contents(self) -> Contents:
+        return lerobot_contents(self.info, next(iter(self.cameras)))
+
+    def every_camera(self) -> "LeRobotSource":
+        one = len(self.contents().cameras) == 1
+        return self if one else LeRobotSource(self.path, self.senses, "all", self.subject)
 
     def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
         rate = self.fps if clock.rate is None else clock.rate

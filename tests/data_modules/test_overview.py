@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +16,10 @@ from PIL import Image
 from data_modules.commands import data, plan, prepare
 from data_modules.module import DataModule
 from data_modules.overview import _channels, _runs, contact_sheet, overview
-from data_modules.recording import Recording, Span
+from data_modules.recording import Entry, Recording, Span
 from data_modules.sources.detect import detect
+from data_modules.splits import Split, resolve
+from data_modules.starter import suggest_split
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
 
@@ -122,8 +126,99 @@ def test_data_tells_what_is_there(
     assert "state   4            1              2           100.0 %" in told
     assert "Slide the square.    1          0.1" in told
     assert Image.open(tmp_path / "out" / "toy.png").size[0] > 1000
-    with pytest.raises(UserError, match=r"'episode_000002' is not in .* it has episode_0"):
-        data(toy, tmp_path, tmp_path / "stores", size=16, limit=2, recording="episode_000002")
+    assert "2 recordings, 0.1 minutes" in told and "--limit 3 reads all" in told
+    assert "contact sheet of episode_000001" in told
+    with pytest.raises(UserError, match=r"'episode_000009' is not in .* it has episode_000000 to"):
+        data(toy, tmp_path, tmp_path / "stores", size=16, limit=2, recording="episode_000009")
+
+
+def test_looking_leaves_nothing_but_the_picture(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look at a dataset wrote a store of seven times its size."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    data(toy, tmp_path / "out", tmp_path / "stores", size=16)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["toy.png"]
+    assert not (tmp_path / "stores").exists()
+
+
+def test_data_tells_all_that_a_config_names(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data(toy, tmp_path / "out", tmp_path / "stores", size=16)
+    told = capsys.readouterr().out
+    assert re.search(r"^top +32 x 32 +10 +all +16 x 16$", told, re.MULTILINE)
+    assert re.search(
+        r"^observation\.state +float32 +4\n +0:x 1:y 2:grip 3:light$", told, re.MULTILINE
+    )
+    assert re.search(r"^action +float32 +4$", told, re.MULTILINE)
+    assert "splits declared: train (2), test (1)" in told
+    assert "by dataset: train train; val none; test test" in told
+    whole = yaml.safe_load(told[told.index("run: runs/toy") :])
+    assert whole["data"]["sources"]["toy"]["source"]["init_args"]["path"] == str(toy)
+    assert [s["name"] for s in whole["data"]["senses"]["senses"]] == ["state", "action"]
+    assert {"model", "trainer", "ema"} <= set(whole)
+
+
+def add_camera(root: Path, name: str) -> None:
+    """A second camera of a v2.1 dataset, with the pictures of the first."""
+    first = root / "videos/chunk-000" / writer.CAMERA
+    shutil.copytree(first, first.with_name(f"observation.images.{name}"))
+    file = root / "meta/info.json"
+    info = json.loads(file.read_text())
+    info["features"][f"observation.images.{name}"] = info["features"][writer.CAMERA]
+    file.write_text(json.dumps(info))
+
+
+def test_every_camera_is_drawn_and_one_is_named(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = shutil.copytree(toy, tmp_path / "two")
+    data(two, tmp_path / "one", tmp_path / "stores", size=16)
+    add_camera(two, "wrist")
+    data(two, tmp_path / "both", tmp_path / "stores", size=16, yaml=tmp_path / "a.yaml")
+    told = capsys.readouterr().out
+    assert re.search(r"^wrist +32 x 32", told, re.MULTILINE)
+    heights = [Image.open(tmp_path / f / "two.png").size[1] for f in ("one", "both")]
+    assert heights[1] > heights[0] + 100
+    text = (tmp_path / "a.yaml").read_text()
+    assert "there are top, wrist" in text and "camera: top" in text
+    with pytest.raises(UserError, match=r"a\.yaml is there already; remove it or name another"):
+        data(two, tmp_path / "both", tmp_path / "stores", size=16, yaml=tmp_path / "a.yaml")
+
+
+def test_one_bad_recording_does_not_hide_the_others(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = shutil.copytree(toy, tmp_path / "bad")
+    next(bad.rglob("episode_000000.mp4")).write_bytes(b"no video")
+    data(bad, tmp_path / "out", tmp_path / "stores", size=16)
+    told = capsys.readouterr().out
+    assert "2 recordings, 0.1 minutes" in told and "episode_000000: cannot be read: " in told
+    for file in bad.rglob("*.mp4"):
+        file.write_bytes(b"no video")
+    with pytest.raises(UserError, match=r"episode_000000\.mp4"):
+        data(bad, tmp_path / "out", tmp_path / "stores", size=16)
+
+
+def test_a_split_is_proposed_for_every_number_of_recordings() -> None:
+    def entries(count: int, subjects: int = 1) -> list[Entry]:
+        return [Entry(f"e{i}", f"S{i % subjects}", (), 9) for i in range(count)]
+
+    def lists(split: Split) -> tuple[list[str], ...]:
+        return split.train, split.val, split.test
+
+    assert lists(suggest_split(entries(1), None)) == (["0:1"], [], [])
+    assert lists(suggest_split(entries(2), None)) == (["0:1"], [], ["1:2"])
+    assert lists(suggest_split(entries(3), {"train": ["e0"]})) == (["0:1"], ["1:2"], ["2:3"])
+    assert lists(suggest_split(entries(80), None)) == (["0:64"], ["64:72"], ["72:80"])
+    people = suggest_split(entries(8, subjects=4), None)
+    assert (people.by, *lists(people)) == ("subject", ["S0", "S1"], ["S2"], ["S3"])
+    for count in range(1, 30):
+        parts = resolve("s", suggest_split(entries(count), None), entries(count))
+        assert sum(map(len, parts.values())) == count
 
 
 def test_data_tells_of_actionsense(
