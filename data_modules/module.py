@@ -167,7 +167,8 @@ class DataModule(pl.LightningDataModule):
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and std by sense, each float32 (sources, *shape), from the training split only.
 
-        No element's std is below a tenth of its sense's; it is 1 where the source lacks the sense.
+        No number's std is below a twentieth of its own range, see `statistics.FLOOR`; it is 1 where
+        the number is constant, or the source lacks the sense.
 
         Raises:
             UserError: A source has nothing to train on.

@@ -7,7 +7,7 @@ present; cached beside the recordings under a name that follows from what they h
 import hashlib
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,18 @@ from data_modules.recording import Recording
 from data_modules.store import Store
 from mssim.senses import Sense, SenseSet
 
-FLOOR = 0.1
-"""No element's deviation counts as less than this share of its sense's: taxels may be dead."""
+FLOOR = 0.05
+"""No number's deviation counts as less than this share of its own range.
+
+A number's range is its largest value less its smallest over the training recordings, in its own
+unit: numbers of one sense may be cm and rad, so none is measured by another. With a twentieth, what
+moves seldom and far stays within the `Normalizer`'s ten deviations of the middle of its range, and
+what moves often, as a normal or a uniform number does, keeps its own deviation.
+"""
+
+CONSTANT = 1e-6
+"""A range below this share of the largest magnitude is rounding of float32: the number is constant,
+and its deviation counts as 1 in its own unit."""
 
 CHUNK = 4096
 """Rows read at once."""
@@ -52,7 +62,28 @@ def statistics(store: Store, ids: Sequence[str], senses: SenseSet) -> dict[str, 
 
 def _moments(recordings: Sequence[Recording], sense: Sense) -> Moments:
     count, total, square = 0, np.zeros(sense.size), np.zeros(sense.size)
+    low, high = np.full(sense.size, np.inf), np.full(sense.size, -np.inf)
     shift: NDArray[np.float64] | None = None
+    for rows in _rows(recordings, sense):
+        # Around the first value, so that a large mean does not eat the variance's digits.
+        shift = rows[0].astype(np.float64) if shift is None else shift
+        centred = rows.astype(np.float64) - shift
+        count += len(rows)
+        total += centred.sum(axis=0)
+        square += (centred**2).sum(axis=0)
+        low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
+    if shift is None:
+        return np.zeros(sense.shape, np.float32), np.ones(sense.shape, np.float32)
+    mean = total / count
+    std = np.sqrt(np.maximum(square / count - mean**2, 0.0))
+    constant = high - low <= CONSTANT * np.maximum(np.abs(low), np.abs(high))
+    std = np.where(constant, 1.0, np.maximum(std, FLOOR * (high - low)))
+    shaped = (mean + shift).reshape(sense.shape), std.reshape(sense.shape)
+    return shaped[0].astype(np.float32), shaped[1].astype(np.float32)
+
+
+def _rows(recordings: Sequence[Recording], sense: Sense) -> Iterator[NDArray[np.float32]]:
+    """Samples (n, size) inside spans where the sense is present, some at a time."""
     for recording in recordings:
         if sense.name not in recording.senses:
             continue
@@ -61,26 +92,13 @@ def _moments(recordings: Sequence[Recording], sense: Sense) -> Moments:
             for first in range(span.start, span.stop, CHUNK):
                 part = slice(first, min(first + CHUNK, span.stop))
                 rows = rearrange(values[part][present[part]], "n k ... -> (n k) (...)")
-                if not len(rows):
-                    continue
-                # Around the first value, so that a large mean does not eat the variance's digits.
-                shift = rows[0].astype(np.float64) if shift is None else shift
-                centred = rows.astype(np.float64) - shift
-                count += len(rows)
-                total += centred.sum(axis=0)
-                square += (centred**2).sum(axis=0)
-    if shift is None:
-        return np.zeros(sense.shape, np.float32), np.ones(sense.shape, np.float32)
-    mean = total / count
-    variance = np.maximum(square / count - mean**2, 0.0)
-    overall = float(np.sqrt(variance.mean()))
-    std = np.maximum(np.sqrt(variance), FLOOR * overall) if overall > 0 else np.ones(sense.size)
-    shaped = (mean + shift).reshape(sense.shape), std.reshape(sense.shape)
-    return shaped[0].astype(np.float32), shaped[1].astype(np.float32)
+                if len(rows):
+                    yield rows
 
 
 def _cache(store: Store, ids: Sequence[str], senses: SenseSet) -> Path:
-    key = hashlib.sha256("\n".join([*senses.names, *ids]).encode())
+    rule = f"{FLOOR} of its own range"  # numbers of another rule are not these
+    key = hashlib.sha256("\n".join([rule, *senses.names, *ids]).encode())
     for i in ids:
         key.update((store.path / "recordings" / i / "meta.json").read_bytes())
     return store.path / f"statistics-{key.hexdigest()[:16]}.npz"

@@ -9,9 +9,11 @@ import yaml
 from helpers.tiny import checkpoint
 from safetensors.torch import load_file
 
+from data_modules.module import DataModule
 from lightning_app import release as released
 from lightning_app.checkpoint import load_checkpoint
 from lightning_app.cli import main
+from lightning_app.modules.simulator import Simulator
 from lightning_app.release import release
 from mssim.errors import UserError
 
@@ -56,6 +58,28 @@ def test_it_scores_as_the_run_did_without_any_training_data(
     assert after == pytest.approx(before, abs=0.2)
     main(["predict", "--config", str(out / "config.yaml"), *flags(toy, tmp_path / "run")])
     assert (tmp_path / "run" / "index.html").exists()
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_trained_weights_keep_the_statistics_that_they_were_trained_with(
+    command: str, out: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the rule of today: only a fresh training takes statistics from data."""
+    seen: dict[str, torch.Tensor] = {}
+
+    def remember(module: Simulator) -> None:
+        seen.update(module.simulator.encoder.normalizer.state_dict())
+
+    def refuse(_: DataModule) -> None:
+        raise AssertionError("statistics were taken anew")
+
+    monkeypatch.setattr(DataModule, "statistics", refuse)
+    monkeypatch.setattr(Simulator, f"on_{command}_end", remember)
+    main([command, "--config", str(out / "config.yaml"), *flags(toy, tmp_path / "run")])
+    saved = load_file(out / "model.safetensors")
+    assert seen and all(
+        torch.equal(v, saved[f"simulator.encoder.normalizer.{k}"]) for k, v in seen.items()
+    )
 
 
 def test_training_starts_from_it_but_does_not_go_on(
