@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
-from data_modules.splits import SourceConfig, resolve
+from data_modules.splits import SourceConfig, left_out, resolve
 from data_modules.statistics import statistics
 from data_modules.store import Store
 from data_modules.text import Detail
@@ -116,6 +117,9 @@ class DataModule(pl.LightningDataModule):
         """Convert what the splits need and the stores lack."""
         for name, config in self.sources.items():
             wanted = {i for ids in self._splits(name).values() for i in ids}
+            there = catalogue(name, config.source, self.clock, self.store).entries
+            for line in left_out(config.split, there, config.source.people):
+                print(f"{name}: {line}", file=sys.stderr)
             prepare(name, config.source, self.clock, self.store, only=wanted)
 
     def setup(self, stage: str | None = None) -> None:
@@ -254,7 +258,8 @@ class DataModule(pl.LightningDataModule):
     def _splits(self, name: str) -> dict[str, list[str]]:
         config = self.sources[name]
         listed = catalogue(name, config.source, self.clock, self.store)
-        return resolve(name, config.split, listed.entries, listed.splits, self.limit)
+        people = config.source.people
+        return resolve(name, config.split, listed.entries, listed.splits, self.limit, people)
 
     def _check_trains(self) -> None:
         for name, splits in self._data.ids.items():

@@ -4,7 +4,7 @@ Never by window: neighbouring windows share frames.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,6 +62,7 @@ def resolve(
     entries: Sequence[Entry],
     declared: dict[str, list[str]] | None = None,
     limit: int | None = None,
+    people: Collection[str] = (),
 ) -> dict[str, list[str]]:
     """Recording ids by split, each in the source's order.
 
@@ -71,6 +72,7 @@ def resolve(
         entries: What there is.
         declared: The dataset's own splits, if it has any.
         limit: Only the first so many recordings of each split.
+        people: Subjects that need not be there, as long as others of their split are.
 
     Raises:
         UserError: An item selects nothing, or a recording is in two splits.
@@ -80,7 +82,7 @@ def resolve(
         ids: set[str] = set()
         for item in split.items(part):
             found = _select(split.by, item, entries, declared)
-            if not found:
+            if not found and not _excused(split, part, item, entries, people):
                 raise UserError(_nothing(name, part, item, split.by, entries, declared))
             ids |= found
         chosen[part] = [e.id for e in entries if e.id in ids]
@@ -93,6 +95,26 @@ def resolve(
                     "a recording belongs to one split"
                 )
     return {part: ids[:limit] for part, ids in chosen.items()}
+
+
+def left_out(split: Split, entries: Sequence[Entry], people: Collection[str]) -> list[str]:
+    """What `resolve` goes without: a line for each subject that is not there."""
+    return [
+        f"split.{part}: no recording of {item}, left out"
+        for part in NAMES
+        for item in split.items(part)
+        if _excused(split, part, item, entries, people)
+    ]
+
+
+def _excused(
+    split: Split, part: str, item: str, entries: Sequence[Entry], people: Collection[str]
+) -> bool:
+    """Is an item a subject that is not there, where others of its split are?"""
+    there = {e.subject for e in entries}
+    if split.by != "subject" or item in there or item not in people:
+        return False
+    return not there.isdisjoint(split.items(part))
 
 
 def _select(

@@ -65,6 +65,8 @@ class ActionSenseSource(Source):
         UserError: An argument is out of range.
     """
 
+    people = frozenset(f"S{number:02d}" for number in range(10))
+
     def __init__(
         self,
         path: Path,

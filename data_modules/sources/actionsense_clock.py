@@ -124,10 +124,9 @@ def frame_order(stamps: Times) -> tuple[NDArray[np.bool_], list[str]]:
     if off.sum() > max(3.0, _SHARE * len(stamps)):
         steps = np.diff(stamps)
         row = int(np.abs(steps).argmax())
-        raise ClockError(
-            f"{_count(off)} of {len(stamps)} out of order: the clock jumps by {steps[row]:.1f} s "
-            f"at row {row + 1}"
-        )
+        cause = f": the clock jumps by {steps[row]:.1f} s at row {row + 1}"
+        cause = cause if abs(steps[row]) > _STRAY else " or repeated"
+        raise ClockError(f"{_count(off)} of {len(stamps)} out of order{cause}")
     if _longer(stamps, kept):
         rows = np.flatnonzero(kept)
         step = np.diff(stamps[rows])

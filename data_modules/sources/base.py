@@ -19,9 +19,11 @@ class Source(ABC):
 
     Attributes:
         path: The folder as downloaded.
+        people: Subjects of the whole dataset; a folder need not hold them all.
     """
 
     path: Path
+    people: frozenset[str] = frozenset()
 
     @abstractmethod
     def entries(self) -> list[Entry]:

@@ -10,13 +10,11 @@ import pytest
 from helpers.actionsense_load import ALL, TEN_HZ, clock, load, write
 from helpers.actionsense_writer import (
     LABELS,
-    Quirks,
     read_barcode,
     video_path,
     write_actionsense,
 )
 
-from data_modules.commands import data
 from data_modules.sources.actionsense import ActionSenseSource
 from data_modules.sources.actionsense_hdf5 import frame_stamps
 from mssim.errors import UserError
@@ -93,20 +91,6 @@ def test_a_missing_video_is_skipped_and_told_or_refused(tmp_path: Path) -> None:
     assert line.startswith(hdf5.name) and video_path(hdf5).name in line
     assert ActionSenseSource(tmp_path, subjects=["S05"]).skipped() == []
     assert ActionSenseSource(tmp_path, missing_video="error").skipped() == []
-
-
-def test_data_works_on_the_download_whose_s01_has_no_video(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As downloaded; every command ended in "the world video is missing"."""
-    write_actionsense(tmp_path / "set", "S01", 1.0, quirks=Quirks(video=False))
-    write_actionsense(tmp_path / "set", "S02", 4.0)
-    # What is already prepared is told of as well.
-    for _ in range(2):
-        data(tmp_path / "set", tmp_path / "out", tmp_path / "stores", size=16)
-        told = capsys.readouterr()
-        assert "1 recordings" in told.out and "subjects S02 (1)" in told.out
-        assert "S01.hdf5: skipped, its world video" in told.err
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 99])
