@@ -233,10 +233,13 @@ def _disk_error(error: OSError, path: Path, entries: list[Entry], clock: Clock) 
 
 
 def _identity(source: Source, clock: Clock) -> dict[str, Any]:
+    kept = asdict(clock)
+    for sense in kept["senses"]["senses"]:
+        del sense["merge"]  # windows merge rows; a store holds them as they are
     return {
         "path": str(source.path.resolve()),
         "signature": source.signature(),
-        "clock": asdict(clock),
+        "clock": kept,
     }
 
 

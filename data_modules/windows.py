@@ -4,9 +4,8 @@ Letters: B batch, T = H + P frames, K samples a frame interval, N frames of a re
 M senses, S pixels a side.
 
 Frame j of a window stands at row start + j s. Its action covers rows start + (j - 1) s + 1 up to
-start + j s: with a stride, the s K samples between two frames are brought to K by the mean of s
-neighbours each, over what was present, so nothing in between is dropped. Rows before the recording
-are absent.
+start + j s: with a stride, the s K samples between two frames are brought to K as each sense says,
+see `merging.py`. Rows before the recording are absent.
 
 A recording of one frame is an image: a window whose context and later frames are masked.
 """
@@ -18,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange, reduce, repeat
+from einops import rearrange
 from numpy.typing import DTypeLike, NDArray
 from torch.utils.data import Dataset
 
+from data_modules.merging import merge, steps_present
 from data_modules.recording import Recording, Span
 from data_modules.store import Store
 from data_modules.text import Captions
@@ -158,6 +158,7 @@ class Windows(Dataset[Batch]):
         self.seed = seed
         self.absent = [senses.names.index(name) for name in absent]
         self.past = past
+        self._summed = np.array([s.merge == "sum" for s in senses], bool)
         self._open: OrderedDict[int, _Arrays] = OrderedDict()
 
     def __len__(self) -> int:
@@ -271,11 +272,12 @@ class Windows(Dataset[Batch]):
         values = list(out.values())
         for b, (a, i, s) in enumerate(zip(arrays, start.tolist(), stride.tolist(), strict=True)):
             there = a.there(i - s + 1, length * s)
-            presence[b] = there.reshape(length, s, -1).any(axis=1) if s > 1 else there
+            presence[b] = steps_present(there, s, self._summed)
             whole = np.logical_and.reduce(there, axis=0)
             for m, target in enumerate(values):
                 rows = a.rows(m, i - s + 1, length * s)
-                _merge(rows, None if whole[m] else there[:, m], s, target[b])
+                how = self.senses.senses[m].merge
+                merge(rows, None if whole[m] else there[:, m], s, how, target[b])
         return out, presence
 
     def _drop(
@@ -345,41 +347,6 @@ def _padded(array: NDArray[Any], first: int, count: int) -> NDArray[Any]:
     lo, hi = max(first, 0), min(first + count, len(array))
     out[lo - first : hi - first] = array[lo:hi]
     return out
-
-
-def _merge(
-    rows: NDArray[np.float32] | None,
-    there: NDArray[np.bool_] | None,
-    stride: int,
-    out: NDArray[np.float32],
-) -> None:
-    """Bring rows (T s, K, *shape) to `out` (T, K, *shape): means of s neighbours that are present.
-
-    Where no neighbour of a sample is present but others of its interval are, it is their mean.
-    Rows that are not `there` (T s,) hold zeros, as the store keeps them; None where all are.
-    """
-    if rows is None:
-        out[:] = 0
-        return
-    if stride == 1:
-        out[:] = rows
-        return
-    k = out.shape[1]
-    samples = rows.reshape(len(out) * k, stride, -1)
-    flat = out.reshape(len(out) * k, -1)  # a view: out is contiguous
-    if flat.shape[1] > 1:
-        np.add.reduce(samples, axis=1, out=flat)
-    else:  # which `reduce` would sum in another order
-        flat[:] = np.add.accumulate(samples, axis=1)[:, -1]
-    if there is None:
-        np.multiply(flat, np.float32(1 / stride), out=flat)
-        return
-    weight = repeat(there.astype(np.float32), "r -> (r k) 1", k=k)
-    count = reduce(weight, "(g s) 1 -> g 1", "sum", s=stride)
-    interval = reduce(flat, "(t k) d -> t 1 d", "sum", k=k)
-    interval /= reduce(count, "(t k) 1 -> t 1 1", "sum", k=k).clip(1)
-    mean = rearrange(np.where(count > 0, flat / count.clip(1), np.nan), "(t k) d -> t k d", k=k)
-    flat[:] = rearrange(np.where(np.isnan(mean), interval, mean), "t k d -> (t k) d")
 
 
 def uniform(*keys: int | NDArray[np.int64]) -> NDArray[np.float64]:

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 from mssim.errors import UserError
+
+Role = Literal["sensation", "command"]
+Merge = Literal["mean", "sum", "last"]
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,20 @@ class Sense:
         unit: Unit of the values, e.g. `cm`, `rad`, `adc`.
         samples_per_frame: K, how many samples a window holds for each frame interval.
         role: `sensation` (measured) or `command` (sent to the body).
+        merge: What one step of a window with a stride holds of the steps between its frames: the
+            `mean` of a signal (touch, muscle), the `sum` of movements (steps over the floor), or
+            the `last` of what stands for a moment (poses, joint angles, absolute targets).
 
     Raises:
-        UserError: The shape or `samples_per_frame` is not positive.
+        UserError: The shape or `samples_per_frame` is not positive, or a word is not known.
     """
 
     name: str
     shape: list[int]
     unit: str
     samples_per_frame: int = 1
-    role: Literal["sensation", "command"] = "sensation"
+    role: Role = "sensation"
+    merge: Merge = "mean"
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
@@ -36,6 +43,13 @@ class Sense:
             raise UserError(
                 f"sense {self.name}: samples_per_frame {self.samples_per_frame} must be at least 1"
             )
+        # A file of senses may be read by who knows no types.
+        for key, value, known in (("role", self.role, Role), ("merge", self.merge, Merge)):
+            if value not in get_args(known):
+                there = ", ".join(get_args(known))
+                raise UserError(
+                    f"sense {self.name}: {key} {value!r} is not known; choose of {there}"
+                )
 
     @property
     def size(self) -> int:

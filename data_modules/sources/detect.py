@@ -69,7 +69,7 @@ def _lerobot(path: Path) -> tuple[Source, SenseSet]:
     bare = LeRobotSource(path, {})
     columns = default_senses(bare.info)
     senses = [
-        Sense(name, [c.stop], "", 1, "command" if c.column == "action" else "sensation")
+        Sense(name, [c.stop], "", 1, "command" if c.column == "action" else "sensation", "last")
         for name, c in columns.items()
     ]
     return LeRobotSource(path, columns), SenseSet(senses)

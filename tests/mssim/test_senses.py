@@ -31,6 +31,12 @@ def test_samples_per_frame_must_be_positive() -> None:
         Sense("pose", [3], "cm", samples_per_frame=0)
 
 
+@pytest.mark.parametrize(("key", "word"), [("role", "comand"), ("merge", "median")])
+def test_a_word_that_is_not_known_is_told_with_those_that_are(key: str, word: str) -> None:
+    with pytest.raises(UserError, match=f"sense pose: {key} '{word}' is not known; choose of "):
+        Sense("pose", [3], "cm", **{key: word})  # type: ignore[arg-type]
+
+
 def test_two_senses_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match=r"\['a'\] named twice"):
         SenseSet([Sense("a", [1], "m"), Sense("b", [1], "m"), Sense("a", [2], "m")])
