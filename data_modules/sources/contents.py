@@ -1,9 +1,8 @@
 """Contents: what a dataset's metadata says can be named in a config."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
+from data_modules.sources.lerobot_meta import PICTURES, Feature, Info
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Contents:
     camera: str | None = None
 
 
-def lerobot_contents(info: dict[str, Any], camera: str | None) -> Contents:
+def lerobot_contents(info: Info, camera: str | None) -> Contents:
     """What `meta/info.json` lists: pictures and columns of numbers, bookkeeping left out.
 
     Args:
@@ -64,28 +63,20 @@ def lerobot_contents(info: dict[str, Any], camera: str | None) -> Contents:
     """
     kept = ("timestamp", "frame_index", "episode_index", "index", "task_index")
     cameras, columns = [], []
-    for key, feature in info.get("features", {}).items():
-        shape = tuple(int(n) for n in feature.get("shape") or ())
-        if feature.get("dtype") in ("video", "image"):
+    for key, feature in info.features.items():
+        if feature.dtype in PICTURES:
             name = key.removeprefix("observation.images.").replace("/", "_")
-            cameras.append(Camera(name, *_width_height(shape, feature.get("names"))))
+            cameras.append(Camera(name, *_width_height(feature)))
         elif key not in kept:
-            columns.append(Column(key, str(feature.get("dtype")), shape, _names(feature)))
+            columns.append(Column(key, feature.dtype, feature.shape, feature.names))
     one = len(cameras) == 1
-    return Contents(tuple(cameras), tuple(columns), float(info["fps"]), None if one else camera)
+    return Contents(tuple(cameras), tuple(columns), info.fps, None if one else camera)
 
 
-def _width_height(shape: tuple[int, ...], names: Any) -> tuple[int, int]:
+def _width_height(feature: Feature) -> tuple[int, int]:
     """Of a picture's shape, which is (H, W, C), or (C, H, W) where its names say so."""
+    shape = feature.shape
     if len(shape) != 3:
         return 0, 0
-    first = isinstance(names, list) and names[:1] in (["channel"], ["channels"])
+    first = feature.names[:1] in (("channel",), ("channels",))
     return (shape[2], shape[1]) if first else (shape[1], shape[0])
-
-
-def _names(feature: dict[str, Any]) -> tuple[str, ...]:
-    """Element names, which datasets write as a list, a list of lists, or below a key."""
-    names = feature.get("names") or []
-    if isinstance(names, dict):
-        names = [name for part in names.values() for name in np.ravel(part).tolist()]
-    return tuple(str(name) for name in np.ravel(names).tolist())

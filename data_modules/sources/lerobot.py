@@ -1,15 +1,15 @@
 """LeRobot datasets, layouts v2.1 and v3.0, read with pyarrow and PyAV.
 
 v2.1 has one parquet and one mp4 an episode. v3.0 packs many episodes into each file and says in
-`meta/episodes/*/*.parquet` where each begins. Layouts: huggingface/lerobot, `datasets/utils.py`.
+`meta/episodes/*/*.parquet` where each lies. Layouts: huggingface/lerobot, `datasets/utils.py`.
 
 Letters: R rows of an episode, N frames on the common clock, K samples a frame interval.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,24 @@ from data_modules.recording import Clock, Entry, Span
 from data_modules.resample import Times, clock_times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources.base import Source
 from data_modules.sources.contents import Contents, lerobot_contents
-from data_modules.sources.lerobot_video import Clip
+from data_modules.sources.lerobot_meta import (
+    PICTURES,
+    Episode,
+    Info,
+    read_episodes,
+    read_info,
+)
+from data_modules.sources.lerobot_rows import Rows, read_rows
+from data_modules.sources.lerobot_video import Clip, Pictures
 from data_modules.store import Draft
 from mssim.errors import UserError
 from mssim.senses import Sense
 
 SHORT = 0.05
 """A video may lack this share of its frames at the end; more than that is a broken file."""
+
+READER = 2
+"""Counts what this file writes otherwise than before, so that older stores are not taken for it."""
 
 
 @dataclass(frozen=True)
@@ -71,41 +82,30 @@ class LeRobotSource(Source):
         self.subject = subject
 
     @cached_property
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Info:
         """`meta/info.json`."""
-        file = self.path / "meta" / "info.json"
-        try:
-            info = json.loads(file.read_text())
-        except FileNotFoundError:
-            raise UserError(
-                f"{file} is not there; give the folder of a LeRobot dataset (v2.1 or v3.0)"
-            ) from None
-        except ValueError as error:
-            raise UserError(f"{file}: not readable as JSON ({error}); download it again") from None
-        if str(info.get("codebase_version")) not in ("v2.0", "v2.1", "v3.0"):
-            raise UserError(
-                f"{file}: codebase_version {info.get('codebase_version')!r} is not v2.1 or v3.0; "
-                "convert the dataset with lerobot's own scripts"
-            )
-        return dict(info)
+        return read_info(self.path)
 
     @property
     def fps(self) -> float:
-        return float(self.info["fps"])
+        return self.info.fps
 
     @cached_property
     def cameras(self) -> dict[str, str]:
         """Feature key of each camera that is read, by its short name."""
-        features = self.info["features"]
-        keys = [k for k, f in features.items() if f["dtype"] == "video"]
+        features = self.info.features
+        keys = [k for k, f in features.items() if f.dtype in PICTURES]
         if not keys:
-            raise UserError(f"{self.path / 'meta/info.json'}: no feature of dtype video to predict")
+            raise UserError(
+                f"{self.info.file}: no feature of dtype video or image to predict; "
+                "give a dataset that was recorded with a camera"
+            )
         short = {k.removeprefix("observation.images.").replace("/", "_"): k for k in keys}
         if self.camera == "all":
             return short
         if self.camera is None:
-            depth = [k for k in keys if features[k].get("info", {}).get("video.is_depth_map")]
-            name = next((n for n, k in short.items() if k not in depth), next(iter(short)))
+            flat = (n for n, k in short.items() if not features[k].depth)
+            name = next(flat, next(iter(short)))
             return {name: short[name]}
         for name, key in short.items():
             if self.camera in (name, key):
@@ -114,31 +114,24 @@ class LeRobotSource(Source):
 
     def entries(self) -> list[Entry]:
         self._check_columns()
-        episodes = self._episodes_v3() if self.info["codebase_version"] == "v3.0" else None
-        found = self._episodes_v2() if episodes is None else episodes
+        films = {c: k for c, k in self.cameras.items() if self._is_film(k)}
+        found = read_episodes(self.path, self.info, films)
         if not found:
             raise UserError(f"{self.path}: no episodes in meta/; download the dataset again")
-        return found
+        return [self._entry(episode) for episode in found]
 
     def signature(self) -> dict[str, Any]:
         return {
             "format": "lerobot",
+            "reader": READER,
             "senses": {name: asdict(columns) for name, columns in self.senses.items()},
             "camera": self.camera,
             "subject": self.subject,
         }
 
     def splits(self) -> dict[str, Sequence[str]] | None:
-        declared: dict[str, str] = self.info.get("splits") or {}
-        out: dict[str, Sequence[str]] = {}
-        for name, rows in declared.items():
-            first, _, last = str(rows).partition(":")
-            if not (first.isdigit() and last.isdigit()):
-                raise UserError(
-                    f"{self.path / 'meta/info.json'}: split {name} is {rows!r}, expected first:last"
-                )
-            out[name] = [_episode_id(i) for i in range(int(first), int(last))]
-        return out or None
+        declared = self.info.splits.items()
+        return {name: [_episode_id(i) for i in rows] for name, rows in declared} or None
 
     def contents(self) -> Contents:
         return lerobot_contents(self.info, next(iter(self.cameras)))
@@ -148,6 +141,8 @@ class LeRobotSource(Source):
         return self if one else LeRobotSource(self.path, self.senses, "all", self.subject)
 
     def convert(self, entry: Entry, clock: Clock, draft: Draft) -> None:
+        if entry.key["problem"]:
+            raise UserError(entry.key["problem"])
         rate = self.fps if clock.rate is None else clock.rate
         if rate > self.fps * (1 + 1e-6):
             raise UserError(
@@ -155,39 +150,40 @@ class LeRobotSource(Source):
             )
         self._check_senses(clock)
         table = self._rows(entry)
-        notes: list[str] = []
-        times = table.pop("timestamp")[:, 0].astype(np.float64)
-        times -= times[0]
-        rows = len(times)
-        clips = {camera: self._clip(entry, camera) for camera in self.cameras}
-        kept = _kept(clips.values(), rows, notes)
+        notes = [*entry.key["notes"], *table.notes]
+        films = {camera: self._film(entry, camera, table) for camera in self.cameras}
+        notes += [note for film in films.values() for note in film.notes()]
+        kept = _kept(films.values(), table, notes)
         taus = clock_times(0.0, (kept - 1) / self.fps, rate)
         picks = np.minimum(((taus + 1e-6) * self.fps + 1e-3).astype(int), kept - 1)
-        for camera, clip in clips.items():
-            draft.add_frames(camera, clip.frames(picks, clock.size), len(picks))
+        for camera, film in films.items():
+            draft.add_frames(camera, film.frames(picks, clock.size), len(picks))
+        times = np.arange(len(table)) / self.fps
         for name, columns in self.senses.items():
             sense = clock.senses[name]
-            values = table[columns.column][:, columns.start : columns.stop]
+            values = table.values[columns.column][:, columns.start : columns.stop]
             data, present, gaps = _on_clock(values, times, taus, 1 / rate, columns.offset, sense)
             draft.add_sense(name, data, present)
             if gaps:
-                notes.append(f"{name}: {gaps} of {rows} rows are not finite and count as absent")
-        draft.finish(1 / rate, [Span(0, len(picks), entry.key["text"])], notes)
+                notes.append(
+                    f"{name}: {gaps} of {len(table)} rows are not finite and count as absent"
+                )
+        draft.finish(1 / rate, _spans(picks, table.breaks, entry.key["text"], notes), notes)
 
     def _check_columns(self) -> None:
-        features = self.info["features"]
-        file = self.path / "meta" / "info.json"
-        vectors = [k for k, f in features.items() if f["dtype"].startswith("float")]
+        features, file = self.info.features, self.info.file
+        vectors = [k for k, f in features.items() if f.dtype.startswith("float")]
         for name, c in self.senses.items():
             if c.column not in features:
                 raise UserError(
                     f"sense {name}: {file} has no column {c.column!r}; it has {', '.join(vectors)}"
                 )
-            width = int(np.prod(features[c.column]["shape"]))
-            if not 0 <= c.start < c.stop <= width:
+            feature = features[c.column]
+            if not 0 <= c.start < c.stop <= feature.width:
+                names = ", ".join(feature.names) or "no names given"
                 raise UserError(
                     f"sense {name}: slice {c.start}:{c.stop} is out of range for {c.column} of "
-                    f"{file}, which has {width}: {_element_names(features[c.column])}"
+                    f"{file}, which has {feature.width}: {names}"
                 )
 
     def _check_senses(self, clock: Clock) -> None:
@@ -199,137 +195,97 @@ class LeRobotSource(Source):
                     f"its shape {clock.senses[name].shape} has {size}; make them agree"
                 )
 
-    def _episodes_v2(self) -> list[Entry]:
-        file = self.path / "meta" / "episodes.jsonl"
-        if not file.exists():
-            raise UserError(f"{file} is not there; download the dataset again")
-        entries = []
-        for line in file.read_text().splitlines():
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            index = int(row["episode_index"])
-            place = {
-                "episode_index": index,
-                "episode_chunk": index // int(self.info.get("chunks_size", 1000)),
-            }
-            data = self.path / self.info["data_path"].format(**place)
-            videos = {
-                camera: {
-                    "file": str(self.path / self.info["video_path"].format(**place, video_key=k))
-                }
-                for camera, k in self.cameras.items()
-            }
-            entries.append(self._entry(index, row["tasks"], row["length"], data, videos))
-        return entries
+    def _is_film(self, key: str) -> bool:
+        return self.info.features[key].dtype == "video"
 
-    def _episodes_v3(self) -> list[Entry]:
-        import pyarrow.parquet as pq
-
-        entries = []
-        for file in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
-            wanted = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index"]
-            for key in self.cameras.values():
-                parts = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
-                wanted += [f"videos/{key}/{part}" for part in parts]
-            try:
-                rows = pq.read_table(file, columns=wanted).to_pylist()
-            except Exception as error:
-                raise UserError(
-                    f"{file}: not readable as parquet ({error}); download it again"
-                ) from None
-            for row in rows:
-                data = self.path / self.info["data_path"].format(
-                    chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-                )
-                videos = {c: self._video_v3(row, k) for c, k in self.cameras.items()}
-                index, length = int(row["episode_index"]), int(row["length"])
-                entries.append(self._entry(index, row["tasks"], length, data, videos))
-        return sorted(entries, key=lambda e: e.id)
-
-    def _video_v3(self, row: dict[str, Any], key: str) -> dict[str, Any]:
-        file = self.info["video_path"].format(
-            video_key=key,
-            chunk_index=row[f"videos/{key}/chunk_index"],
-            file_index=row[f"videos/{key}/file_index"],
-        )
-        return {
-            "file": str(self.path / file),
-            "start": float(row[f"videos/{key}/from_timestamp"]),
-            "stop": float(row[f"videos/{key}/to_timestamp"]),
-        }
-
-    def _entry(
-        self, index: int, tasks: list[str], length: int, data: Path, videos: dict[str, Any]
-    ) -> Entry:
+    def _entry(self, episode: Episode) -> Entry:
         key = {
-            "index": index,
-            "text": tasks[0] if tasks else "",
-            "data": str(data),
-            "videos": videos,
-            "cameras": len(videos),
+            "index": episode.index,
+            "text": episode.text,
+            "data": episode.data,
+            "videos": episode.videos,
+            "cameras": len(self.cameras),
             "rate": self.fps,
+            "notes": list(episode.notes),
+            "problem": episode.problem,
         }
-        subject = self.subject or str(self.info.get("robot_type") or "robot")
-        files = (data, *(Path(v["file"]) for v in videos.values()))
-        return Entry(_episode_id(index), subject, files, int(length), key)
+        names = [episode.data, *(v["file"] for v in episode.videos.values())]
+        files = tuple(self.path / name for name in names if name)
+        subject = self.subject or self.info.robot
+        return Entry(_episode_id(episode.index), subject, files, episode.length, key)
 
-    def _rows(self, entry: Entry) -> dict[str, NDArray[Any]]:
-        """Columns of one episode, each (R, width)."""
-        import pyarrow.parquet as pq
-
-        file = Path(entry.key["data"])
-        columns = sorted({c.column for c in self.senses.values()} | {"timestamp"})
-        if not file.exists():
-            raise UserError(f"{file} is not there; download the dataset again")
-        try:
-            table = pq.read_table(
-                file, columns=columns, filters=[("episode_index", "==", entry.key["index"])]
-            )
-        except Exception as error:
+    def _rows(self, entry: Entry) -> Rows:
+        """The rows of one episode, as many as its metadata say."""
+        file = self.path / entry.key["data"]
+        columns = {c.column for c in self.senses.values()}
+        widths = {c: self.info.features[c].width for c in columns}
+        rows = read_rows(file, entry.key["index"], widths, self.fps)
+        if len(rows) != entry.frames:
             raise UserError(
-                f"{file}: not readable as parquet ({error}); download it again"
-            ) from None
-        missing = [c for c in columns if c not in table.column_names]
-        if missing or not table.num_rows:
-            what = f"no column {missing[0]!r}" if missing else f"no rows of {entry.id}"
-            raise UserError(f"{file}: {what}, which meta/info.json promises; download it again")
-        return {c: _column(table[c], table.num_rows) for c in columns}
+                f"{file}: {len(rows)} rows of {entry.id}, its length in meta/ is {entry.frames}; "
+                "download the dataset again"
+            )
+        return rows
 
-    def _clip(self, entry: Entry, camera: str) -> Clip:
-        video = entry.key["videos"][camera]
-        return Clip(Path(video["file"]), self.fps, video.get("start"), video.get("stop"))
+    def _film(self, entry: Entry, camera: str, rows: Rows) -> Clip | Pictures:
+        if camera in entry.key["videos"]:
+            return Clip.of(self.path, entry.key["videos"][camera], self.fps, len(rows))
+        file, column = self.path / entry.key["data"], self.cameras[camera]
+        return Pictures(file, self.path, column, entry.key["index"], rows.order)
 
 
-def default_senses(info: dict[str, Any]) -> dict[str, Columns]:
+def default_senses(info: Info) -> dict[str, Columns]:
     """A sense for every float vector that starts with `observation.`, and one for `action`.
 
     Args:
         info: `meta/info.json` of the dataset.
     """
     senses = {}
-    for key, feature in info["features"].items():
-        if not feature["dtype"].startswith("float") or len(feature["shape"]) != 1:
+    for key, feature in info.features.items():
+        if not feature.dtype.startswith("float") or len(feature.shape) != 1:
             continue
         if key.startswith("observation.") or key == "action":
             name = key.removeprefix("observation.").replace(".", "_").replace("/", "_")
-            senses[name] = Columns(key, 0, int(feature["shape"][0]))
+            senses[name] = Columns(key, 0, feature.shape[0])
     return senses
 
 
-def _kept(clips: Iterable[Clip], rows: int, notes: list[str]) -> int:
-    """How many of an episode's rows have their frame in every clip; a short tail may be missing."""
-    counts = {clip.file: clip.count() for clip in clips}
+def _kept(films: Iterable[Clip | Pictures], table: Rows, notes: list[str]) -> int:
+    """How many of an episode's rows have their frame in every film; a short tail may be missing."""
+    rows = len(table)
+    counts = {film.file: film.count() for film in films}
     file = min(counts, key=lambda f: counts[f])
     kept = min(rows, counts[file])
-    if kept < rows - max(2, SHORT * rows):
+    if kept < rows - max(2, SHORT * rows) or not kept:
         raise UserError(
             f"{file}: {kept} frames for {rows} rows of data; the video is cut short: "
             "download it again"
         )
     if kept < rows:
         notes.append(f"video has {kept} frames for {rows} rows; the last rows are dropped")
+    file, most = max(counts.items(), key=lambda item: item[1])
+    if most > rows:
+        if abs(table.late) > 0.5:
+            raise UserError(
+                f"{file}: {most} frames for {rows} rows, the first of which says that it is row "
+                f"{table.late:g}: nothing says which frames are theirs; download it again"
+            )
+        notes.append(f"video has {most} frames for {rows} rows; the last frames are dropped")
     return kept
+
+
+def _spans(
+    picks: NDArray[np.int64], breaks: Sequence[int], text: str, notes: list[str]
+) -> list[Span]:
+    """The stretches of rows without a break, on the clock whose frames show rows `picks` (N,).
+
+    A stretch of one frame shows nothing that moves: it is left out.
+    """
+    edges = [0, *np.searchsorted(picks, breaks).tolist(), len(picks)]
+    spans = [Span(a, b, text) for a, b in pairwise(edges) if b - a > 1]
+    if not spans:
+        notes.append(f"{len(picks)} frame, which is no episode: left out")
+    return spans
 
 
 def _on_clock(
@@ -352,19 +308,6 @@ def _on_clock(
     data = np.where(fresh[..., None], values[row.clip(0)], 0).astype(np.float32)
     shaped = data.reshape(len(taus), sense.samples_per_frame, *sense.shape)
     return shaped, fresh.all(axis=1), int((~finite).sum())
-
-
-def _column(column: Any, rows: int) -> NDArray[Any]:
-    """An arrow column of numbers or lists of equal length as (R, width)."""
-    flat = column.combine_chunks()
-    while hasattr(flat.type, "value_type"):
-        flat = flat.flatten()
-    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, -1)
-
-
-def _element_names(feature: dict[str, Any]) -> str:
-    names = np.ravel(feature.get("names") or []).tolist()
-    return ", ".join(str(n) for n in names) or "no names given"
 
 
 def _episode_id(index: int) -> str:

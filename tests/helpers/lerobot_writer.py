@@ -5,6 +5,7 @@ so that a simulator trained on them has something to obey. `action` leads the st
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from data_modules.sources.lerobot import Columns, LeRobotSource
 from mssim.senses import Sense, SenseSet
@@ -60,14 +62,22 @@ def picture(state: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     return np.round(back * (1 - mask) + front * mask).astype(np.uint8)
 
 
-def write_video(path: Path, frames: list[NDArray[np.uint8]], fps: int = FPS) -> None:
-    """An H.264 file of frames uint8 (H, W, 3), with B-frames and a key frame a second."""
+def write_video(
+    path: Path, frames: list[NDArray[np.uint8]], fps: int = FPS, open_gop: bool = False
+) -> None:
+    """An H.264 file of frames uint8 (H, W, 3), with B-frames and a key frame a second.
+
+    With `open_gop` it is HEVC with a key frame every second frame, as LeRobot's encoder writes it:
+    frames shown before a key frame then lean on the group of pictures before it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
+        stream = container.add_stream("libx265" if open_gop else "libx264", rate=fps)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "12", "g": str(fps), "bf": "2"}
+        if open_gop:
+            stream.options = {"crf": "12", "g": "2", "x265-params": "log-level=none"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -195,3 +205,40 @@ def _write_v3(root: Path, tables: list[pa.Table], videos: list[Any], frames: int
     pq.write_table(pa.Table.from_pylist(rows), meta / "file-000.parquet")
     tasks = {"task_index": list(range(len(TASKS))), "__index_level_0__": TASKS}
     pq.write_table(pa.table(tasks), root / "meta" / "tasks.parquet")
+
+
+def edit_info(root: Path, **changes: Any) -> None:
+    """Change fields of `meta/info.json`; None removes one."""
+    file = root / "meta" / "info.json"
+    info = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
+
+
+def edit_rows(file: Path, order: Any = None, **columns: Any) -> None:
+    """Change columns of a parquet, `_` for `.` in their names, and then the order of its rows."""
+    table = pq.read_table(file)
+    for name, values in columns.items():
+        name = name.replace("observation_", "observation.")
+        table = table.drop_columns([name]) if name in table.column_names else table
+        table = table if values is None else table.append_column(name, pa.array(values))
+    pq.write_table(table if order is None else table.take(order), file)
+
+
+def pictures_in_rows(root: Path, frames: list[list[NDArray[np.uint8]]], linked: bool) -> None:
+    """Make a v2.1 dataset one of `dtype: image`: frames as PNG in its parquet, or beside it."""
+    info = json.loads((root / "meta" / "info.json").read_text())
+    info["features"][CAMERA]["dtype"] = "image"
+    edit_info(root, features=info["features"], video_path=None)
+    shutil.rmtree(root / "videos")
+    for e, episode in enumerate(frames):
+        cells = []
+        for i, frame in enumerate(episode):
+            file = root / "images" / CAMERA / f"episode_{e:06d}" / f"frame_{i:06d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(frame).save(file)
+            content = None if linked else file.read_bytes()
+            cells.append({"bytes": content, "path": str(file.relative_to(root))})
+        if not linked:
+            shutil.rmtree(root / "images")
+        file = root / "data" / "chunk-000" / f"episode_{e:06d}.parquet"
+        pq.write_table(pq.read_table(file).append_column(CAMERA, pa.array(cells)), file)
