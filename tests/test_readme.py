@@ -94,7 +94,9 @@ def readme_line(row: dict[str, object]) -> str:
     assert isinstance(ci, dict)
     gap = ci.get("model_minus_row", {}).get("psnr")
     over = "" if gap is None else f"{gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}]"
+    # Results of earlier versions have no correlation.
+    correlation = f" {row['gradient_correlation']:.3f} |" if "gradient_correlation" in row else ""
     return (
         f"| {row['row']} | {row['psnr']:.2f} | {over} | {row['mse']:.5f} | {row['ssim']:.3f} "
-        f"| {row['motion']:.2f} | {row['gradient']:.2f} |"
+        f"| {row['motion']:.2f} | {row['gradient']:.2f} |{correlation}"
     )
