@@ -308,8 +308,9 @@ class DataModule(pl.LightningDataModule):
         for name, value in positive.items():
             if value < 1:
                 raise UserError(f"data.{name}: {value} must be at least 1")
-        if self.eval_skip < 0:
-            raise UserError(f"data.eval_skip: {self.eval_skip} must be at least 0")
+        for name, value in {"eval_skip": self.eval_skip, "seed": self.seed}.items():
+            if value < 0:
+                raise UserError(f"data.{name}: {value} must be at least 0")
         if not self.sources:
             raise UserError("data.sources is empty; name at least one source")
         if not self.strides or min(self.strides) < 1:

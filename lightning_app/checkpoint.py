@@ -112,12 +112,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         content["state_dict"], content["global_step"]
     except Exception as error:
+        # To remove what was never a checkpoint is no remedy.
+        remove = ", or remove it" if path.suffix == ".ckpt" else ""
+        reason = "it is another kind of file" if _is_other(path) else _first_line(error)
         raise UserError(
-            f"{path}: not a readable checkpoint ({_first_line(error)}); name the run's other one "
-            f"with --ckpt_path {BEST.removesuffix('.ckpt')} or {LAST.removesuffix('.ckpt')}, "
-            "or remove it"
+            f"{path}: not a readable checkpoint ({reason}); name the run's other one "
+            f"with --ckpt_path {BEST.removesuffix('.ckpt')} or {LAST.removesuffix('.ckpt')}{remove}"
         ) from None
     return dict(content)
+
+
+def _is_other(path: Path) -> bool:
+    """Does a file not even begin as a checkpoint, an archive, does?"""
+    if path.is_dir():
+        return True
+    with path.open("rb") as file:
+        return path.suffix != RELEASED and file.read(2) != b"PK"
 
 
 def _released(path: Path) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""The Trainer's own flags: what is honoured beside ours, and what we must override."""
+"""Flags: a config that is none, and of the Trainer's own, what is honoured and what cannot be."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -22,6 +25,43 @@ _OURS = {
     ),
 }
 """By flag, the values that can be, and why not others."""
+_PRECISIONS = (None, "32-true", "32", 32, "bf16-mixed", "bf16", "16-mixed", "16", 16)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """See that a command of the Trainer is told what to work on.
+
+    Args:
+        words: The command and its flags.
+
+    Raises:
+        UserError: No config is named, or one that is no config.
+    """
+    flags = [word.partition("=")[0] for word in words[1:]]
+    told = ("--config", "--data", "--help", "-h", "--print_config")
+    if not any(flag in told or flag.startswith(("--data.", "--help.")) for flag in flags):
+        config = "configs/g1.yaml" if words[0] == "fit" else "runs/g1/config.yaml"
+        mine = ", or write one for your recordings with mssim data PATH --yaml mine.yaml"
+        raise UserError(
+            f"{words[0]}: no config is named; such as mssim {words[0]} --config {config}"
+            f"{mine if words[0] == 'fit' else ', that of a run'}"
+        )
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        name, given, same = word.partition("=")
+        file = Path(same if given else value)
+        if name == "--config" and file.is_file():
+            _check_config(file)
+
+
+def _check_config(file: Path) -> None:
+    try:
+        table = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = "" if place is None else f" (line {place.line + 1})"
+        raise UserError(f"{file}: is no config, it is not YAML{where}; see configs/") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{file}: is no config, it holds no settings; see configs/")
 
 
 def check_flags(given: Namespace) -> None:
@@ -37,12 +77,31 @@ def check_flags(given: Namespace) -> None:
         value = given.get(name)
         if value not in (allowed if isinstance(allowed, tuple) else (allowed,)):
             raise UserError(f"trainer.{name}: {value} cannot be; {why}")
+    if given.get("precision") not in _PRECISIONS:
+        raise UserError(
+            f"trainer.precision: {given.precision} cannot be; weights and their average are "
+            "float32: set 32-true, bf16-mixed or 16-mixed"
+        )
     for plugin in as_list(given.get("plugins")):
         if isinstance(plugin, CheckpointIO):
             raise UserError(
                 f"trainer.plugins: {type(plugin).__name__} cannot be; checkpoints are written "
                 "whole or not at all by ours; leave it out"
             )
+
+
+def explained(error: Exception) -> str:
+    """What Lightning says of a Trainer that cannot be, with what can be done about it."""
+    text = " ".join(str(error).split())
+    if not any(word in text.lower() for word in ("gpu", "cuda", "devices", "accelerator")):
+        return text
+    there = torch.cuda.device_count()
+    cards = f"{there} GPU{'' if there == 1 else 's'}" if there else "no GPU"
+    most = f"trainer.devices to {there} at most, or " if there else ""
+    return (
+        f"trainer.accelerator, trainer.devices: {text.rstrip('.!')}; here is {cards}: set {most}"
+        "trainer.accelerator to cpu and trainer.devices to 1"
+    )
 
 
 def loggers(run: Path, given: Any) -> list[Logger]:

@@ -31,7 +31,7 @@ from lightning_app.checkpoint import (
     folder_of,
     load_checkpoint,
 )
-from lightning_app.flags import as_list, check_flags, loggers
+from lightning_app.flags import as_list, check_flags, check_words, explained, loggers
 from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
@@ -82,7 +82,9 @@ class MssimCLI(LightningCLI):
         """As the base class; what a constructor refuses is the user's to mend."""
         try:
             super().instantiate_classes()
-        except (ValueError, ImportError, MisconfigurationException) as error:
+        except MisconfigurationException as error:
+            raise UserError(plain(explained(error))) from error
+        except (ValueError, ImportError) as error:
             raise UserError(plain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -233,6 +235,13 @@ class MssimCLI(LightningCLI):
     def _settings(self, config: Namespace) -> dict[str, Any]:
         return dict(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False)))
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError:
+            seed = self._get(self.config, "seed_everything")
+            raise UserError(f"seed_everything: {seed} must lie in 0 to {2**32 - 1}") from None
+
     def _parse_ckpt_path(self) -> None:
         """Our checkpoints hold no hyperparameters: the config and flags are the one truth."""
 
@@ -243,6 +252,7 @@ def run_trainer(words: list[str]) -> None:
     Raises:
         UserError: A key, value, file or checkpoint is not as it should be.
     """
+    check_words(words)
     _quiet()
     _keep_memory()
     strict = {"exit_on_error": False}

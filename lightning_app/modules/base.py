@@ -33,6 +33,9 @@ class MssimModule(pl.LightningModule):
         lr_scheduler: Stepped after every optimizer step; a `OneCycleLR` whose `total_steps` is not
             set is as long as the training.
         seed: Of the noise.
+
+    Raises:
+        UserError: The seed is negative.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class MssimModule(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if seed < 0:
+            raise UserError(f"model.seed: {seed} must be at least 0")
         self.optimizer = optimizer
         self.schedule = Schedule(lr_scheduler)
         self.seed = seed

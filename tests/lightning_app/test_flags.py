@@ -12,6 +12,8 @@ from helpers.tiny import checkpoint, fit, write_config
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
 
+ROOT = Path(__file__).parents[2]
+
 
 def refused(capsys: pytest.CaptureFixture[str], config: Path, *words: str) -> str:
     """The one line that `mssim fit` stops with."""
@@ -75,6 +77,9 @@ def test_overfit_batches_repeats_the_same_batches(
         ("barebones", "true", "--trainer.fast_dev_run 5"),
         ("enable_checkpointing", "false", "--trainer.fast_dev_run 5"),
         ("reload_dataloaders_every_n_epochs", "1", "leave it out"),
+        ("precision", "64-true", "set 32-true, bf16-mixed or 16-mixed"),
+        ("precision", "bf16-true", "set 32-true, bf16-mixed or 16-mixed"),
+        ("precision", "16-true", "set 32-true, bf16-mixed or 16-mixed"),
         ("plugins", "lightning.fabric.plugins.TorchCheckpointIO", "leave it out"),
     ],
 )
@@ -89,3 +94,61 @@ def test_a_flag_that_we_must_override_is_refused(
     told = refused(capsys, write_config(tmp_path, toy), f"--trainer.{flag}", value)
     assert told.startswith(f"trainer.{flag}: ") and said in told
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("seed_everything", "seed_everything: -1 must lie in 0 to 4294967295"),
+        ("data.seed", "data.seed: -1 must be at least 0"),
+        ("model.seed", "model.seed: -1 must be at least 0"),
+    ],
+)
+def test_a_negative_seed_is_refused(
+    flag: str, said: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, write_config(tmp_path, toy), f"--{flag}", "-1") == said
+
+
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_a_gpu_that_is_not_there_is_told_with_what_is(
+    devices: str,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    words = ["--trainer.accelerator", "gpu", "--trainer.devices", devices]
+    told = refused(capsys, write_config(tmp_path, toy), *words)
+    assert told.startswith("trainer.accelerator, trainer.devices: ")
+    assert "; here is no GPU: set trainer.accelerator to cpu" in told
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict", "validate"])
+def test_a_command_without_a_config_says_how_to_name_one(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command])
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"mssim: {command}: no config is named; such as mssim {command} --con")
+    assert "\n" not in told
+
+
+def test_a_file_that_is_no_config_or_no_checkpoint_is_told(
+    trained: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, config = trained / "checkpoints" / "last.ckpt", write_config(tmp_path, toy)
+    text = tmp_path / "list.yaml"
+    text.write_text("just words")
+    for file, reason in (
+        (weights, "it is not YAML"),
+        (ROOT / "README.md", "it is not YAML (line 3)"),
+        (text, "it holds no settings"),
+    ):
+        assert refused(capsys, file) == f"{file}: is no config, {reason}; see configs/"
+    for file in (ROOT / "README.md", tmp_path):
+        told = refused(capsys, config, "--ckpt_path", str(file))
+        assert told.startswith(f"{file}: not a readable checkpoint (it is another kind of file);")
+        assert told.endswith("with --ckpt_path best or last")
