@@ -34,6 +34,8 @@ CAMERA = "world"
 DEFAULT_RATE = 10.0
 _MISSING_FRAMES = 0.05
 _MISSING_SECONDS = 2.0
+# No new frame for so long, and the picture says nothing of what is felt meanwhile; seconds.
+_STILL = 0.5
 _LOG = "*_streamLog_actionNet-wearables_*.hdf5"
 _NAME = re.compile(
     r"(?P<log>\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_streamLog_actionNet-wearables_(?P<subject>S\d+)\.hdf5"
@@ -155,7 +157,7 @@ class ActionSenseSource(Source):
         with open_file(hdf5) as file:
             stamps, numbers, expected = frame_stamps(file, hdf5, notes)
             film = _Film(video, info, stamps, numbers, expected)
-            times, frozen, film_notes = film.write(draft, rate, clock.size, self.signals.stale)
+            times, frozen, film_notes = film.write(draft, rate, clock.size)
             reader = SenseReader(file, hdf5, times, 1.0 / rate, info, self.signals)
             for sense in senses:
                 _add_sense(draft, reader, sense)
@@ -219,7 +221,7 @@ class _Film:
         self._interval = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1.0 / 30
 
     def write(
-        self, draft: Draft, rate: float, size: int, stale: float
+        self, draft: Draft, rate: float, size: int
     ) -> tuple[Times, NDArray[np.bool_], list[str]]:
         """Write the frames to the draft.
 
@@ -243,7 +245,7 @@ class _Film:
                 # The header promised more than the file holds: once more, with what there is.
                 there, cause = error.decoded, error.cause
         notes = list(self._count_notes(there))
-        frozen = frozen_frames(stamps, held, times, max(stale, 3 * self._interval), 1.0 / rate)
+        frozen = frozen_frames(stamps, held, times, max(_STILL, 3 * self._interval), 1.0 / rate)
         if frozen.any():
             notes.append(f"{self._path.name}: stands still for {frozen.sum()} frames of the clock")
         return times, frozen, notes

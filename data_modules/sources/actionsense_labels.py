@@ -123,7 +123,7 @@ def in_zone(
         return list(instances), []
     (hours,) = fitting
     moved = [Instance(i.start - 3600 * hours, i.stop - 3600 * hours, i.label) for i in instances]
-    return moved, [f"activities: their clock was {hours:+d} h off; shifted"]
+    return moved, [f"activities: their clock was {hours:+d} h off the video's; shifted"]
 
 
 def to_spans(

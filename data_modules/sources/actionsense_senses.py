@@ -346,7 +346,8 @@ class SenseReader:
         except ClockError as error:
             raise UnusableError(f"{name} {error}") from None
         if off:
-            self.notes.append(f"{name}: its clock was {off / 3600:+.0f} h off; shifted")
+            hours = f"{off / 3600:+.0f} h"
+            self.notes.append(f"{name}: its clock was {hours} off the video's; shifted")
             stream = replace(stream, stamps=stream.stamps - off)
         blind = self._mixed(stream)
         row = jumped_at(stream.stamps, stop)

@@ -48,9 +48,24 @@ def test_a_device_whole_hours_off_is_shifted_and_told(
     for name in ALL.names:
         np.testing.assert_allclose(recording.senses[name], plain.senses[name], atol=0.5)
         assert recording.present[name].all()
-    assert len(about(recording, f"its clock was {seconds / HOUR:+.0f} h off; shifted")) == len(
-        names
-    )
+    assert len(
+        about(recording, f"its clock was {seconds / HOUR:+.0f} h off the video's; shifted")
+    ) == len(names)
+
+
+def test_an_eye_tracker_on_a_computer_an_hour_off_is_no_loss(tmp_path: Path) -> None:
+    hdf5 = write(tmp_path, 2.0)
+    plain = load(hdf5)
+    eyes = ("eye-tracking-video-world/frame_timestamp", "eye-tracking-gaze/timestamp")
+    shift(hdf5, HOUR, *eyes, "eye-tracking-gaze/position")
+    with h5py.File(hdf5, "r+") as file:
+        for name in eyes:
+            file[name]["data"][...] += HOUR
+    recording = load(hdf5)
+    assert recording.spans == plain.spans
+    for name in ALL.names:
+        np.testing.assert_allclose(recording.senses[name], plain.senses[name], atol=0.5)
+        assert recording.present[name].all()
 
 
 def test_a_device_from_another_time_is_named_as_that(tmp_path: Path) -> None:
@@ -77,7 +92,7 @@ def test_activities_whole_hours_off_are_shifted_and_told(tmp_path: Path) -> None
     shift(hdf5, -HOUR, ACTIVITIES)
     recording = load(hdf5, SenseSet([]))
     assert recording.spans == plain != ()
-    assert about(recording, "activities: their clock was -1 h off; shifted")
+    assert about(recording, "activities: their clock was -1 h off the video's; shifted")
     shift(hdf5, -1500.0, ACTIVITIES)
     recording = load(hdf5, SenseSet([]))
     assert recording.spans == ()
