@@ -17,7 +17,7 @@ from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
-from data_modules.splits import SourceConfig, left_out, resolve
+from data_modules.splits import SourceConfig, check_apart, left_out, resolve
 from data_modules.statistics import statistics
 from data_modules.store import Store
 from data_modules.text import Detail
@@ -115,8 +115,8 @@ class DataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Convert what the splits need and the stores lack."""
-        for name, config in self.sources.items():
-            wanted = {i for ids in self._splits(name).values() for i in ids}
+        for name, splits in self._all_splits().items():
+            config, wanted = self.sources[name], {i for ids in splits.values() for i in ids}
             there = catalogue(name, config.source, self.clock, self.store).entries
             for line in left_out(config.split, there, config.source.people):
                 print(f"{name}: {line}", file=sys.stderr)
@@ -255,9 +255,22 @@ class DataModule(pl.LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
+    def _all_splits(self) -> dict[str, dict[str, list[str]]]:
+        """By source, recording ids by split; all are seen to be right before anything is done."""
+        found = {name: self._splits(name) for name in self.sources}
+        check_apart(found, {name: c.source.path for name, c in self.sources.items()})
+        return found
+
     def _splits(self, name: str) -> dict[str, list[str]]:
         config = self.sources[name]
         listed = catalogue(name, config.source, self.clock, self.store)
+        count = listed.entries[0].key.get("cameras", 1)
+        if count > 1:
+            there = ", ".join(c.name for c in config.source.contents().cameras)
+            raise UserError(
+                f"data.sources.{name}.source.camera: {count} cameras are read, and a model sees "
+                f"one; name one of {there}"
+            )
         people = config.source.people
         return resolve(name, config.split, listed.entries, listed.splits, self.limit, people)
 
@@ -270,7 +283,7 @@ class DataModule(pl.LightningDataModule):
 
     @cached_property
     def _data(self) -> Layout:
-        ids = {name: self._splits(name) for name in self.sources}
+        ids = self._all_splits()
         stores = {
             name: Store(store_path(name, c.source, self.clock, self.store))
             for name, c in self.sources.items()

@@ -112,6 +112,7 @@ def prepare(
         if todo and gone:
             raise UserError(f"{source.path} is not there, and {todo[0].id} is not in {path}")
         if todo:
+            _check_size(name, source, clock)
             _announce(name, todo, clock, path)
             _convert_all(store, source, clock, todo, jobs)
     except OSError as error:
@@ -137,6 +138,18 @@ def own_rate(entry: Entry) -> float:
 def _slower(entry: Entry, clock: Clock) -> float:
     """Frames on the clock for each frame that `Entry.frames` counts."""
     return 1.0 if clock.rate is None else clock.rate / own_rate(entry)
+
+
+def _check_size(name: str, source: Source, clock: Clock) -> None:
+    """Refuse pictures with more pixels than were recorded: what is between them is not there."""
+    contents = source.contents()
+    for camera in contents.cameras:
+        side = min(camera.width, camera.height)
+        if contents.camera in (None, camera.name) and 0 < side < clock.size:
+            raise UserError(
+                f"size: {clock.size}, but {name} was recorded with {camera.width} x "
+                f"{camera.height} pixels; set data.size (of a command: --size) to {side} at most"
+            )
 
 
 def _announce(name: str, todo: list[Entry], clock: Clock, path: Path) -> None:

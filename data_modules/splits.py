@@ -4,8 +4,9 @@ Never by window: neighbouring windows share frames.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from data_modules.recording import Entry
@@ -75,7 +76,8 @@ def resolve(
         people: Subjects that need not be there, as long as others of their split are.
 
     Raises:
-        UserError: An item selects nothing, or a recording is in two splits.
+        UserError: An item selects nothing or ends past the last recording, or a recording is in two
+            splits.
     """
     chosen: dict[str, list[str]] = {}
     for part in NAMES:
@@ -84,6 +86,12 @@ def resolve(
             found = _select(split.by, item, entries, declared)
             if not found and not _excused(split, part, item, entries, people):
                 raise UserError(_nothing(name, part, item, split.by, entries, declared))
+            if split.by == "recording" and _last(item) > len(entries):
+                raise UserError(
+                    f"sources.{name}.split.{part}: {item!r} ends past the last recording; there "
+                    f"are {len(entries)}, {_span(entries)}; for all the rest write "
+                    f"{item.split(':')[0] + ':'!r}"
+                )
             ids |= found
         chosen[part] = [e.id for e in entries if e.id in ids]
     for i, first in enumerate(NAMES):
@@ -117,6 +125,40 @@ def _excused(
     return not there.isdisjoint(split.items(part))
 
 
+def check_apart(
+    splits: Mapping[str, Mapping[str, Sequence[str]]], paths: Mapping[str, Path]
+) -> None:
+    """See that no recording trains as one source's and is scored as another's.
+
+    Args:
+        splits: By source, recording ids by split.
+        paths: By source, where its files lie.
+
+    Raises:
+        UserError: Two sources read the same folder, and one recording is in two splits.
+    """
+    seen: dict[tuple[Path, str], tuple[str, str]] = {}
+    for name, parts in splits.items():
+        for part, ids in parts.items():
+            for id in ids:
+                other, before = seen.setdefault((paths[name].resolve(), id), (name, part))
+                if before != part:
+                    raise UserError(
+                        f"sources.{name}.split.{part}: {id} is in {before} of sources.{other}, "
+                        "which reads the same folder; a recording belongs to one split"
+                    )
+
+
+def _last(item: str) -> int:
+    """Where a range ends; 0 where it is none, or open."""
+    found = re.fullmatch(r"\d*:(\d+)", item)
+    return int(found[1]) if found else 0
+
+
+def _span(entries: Sequence[Entry]) -> str:
+    return f"{entries[0].id} to {entries[-1].id}"
+
+
 def _select(
     by: str, item: str, entries: Sequence[Entry], declared: dict[str, list[str]] | None
 ) -> set[str]:
@@ -143,5 +185,5 @@ def _nothing(
     elif by == "dataset":
         there = "declared splits " + (", ".join(declared) if declared else "none")
     else:
-        there = f"{len(entries)} recordings, {entries[0].id} to {entries[-1].id}"
+        there = f"{len(entries)} recordings, {_span(entries)}"
     return f"sources.{name}.split.{part}: {by} {item!r} selects nothing; there are {there}"

@@ -18,6 +18,12 @@ from mssim.errors import UserError
 BEST, LAST = "best.ckpt", "last.ckpt"
 RELEASED = ".safetensors"
 """Ending of a file that holds weights alone."""
+_KINDS = {
+    "simulator.": "Simulator",
+    "contrast.": "ImageTextTower",
+    "encoder.": "ActionEncoder",
+}
+"""Whose weights have names that begin so; the first that is found."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -143,6 +149,29 @@ def _released(path: Path) -> dict[str, Any]:
     }
 
 
+def check_kind(path: Path, saved: Mapping[str, Tensor], kind: str) -> None:
+    """See that weights of a checkpoint are of a kind of module.
+
+    Args:
+        path: The checkpoint, for the message.
+        saved: Its weights.
+        kind: Name of the module.
+
+    Raises:
+        UserError: They are of another kind.
+    """
+    found = _kind(saved)
+    if found is not None and found != kind:
+        raise UserError(
+            f"{path}: holds the weights of {found}, needed are those of {kind}; name a "
+            f"checkpoint of a run of {kind}"
+        )
+
+
+def _kind(weights: Mapping[str, Tensor]) -> str | None:
+    return next((k for part, k in _KINDS.items() if any(w.startswith(part) for w in weights)), None)
+
+
 def check_fit(path: Path, saved: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:
     """See that weights of a checkpoint are those of a model.
 
@@ -154,6 +183,9 @@ def check_fit(path: Path, saved: Mapping[str, Tensor], mine: Mapping[str, Tensor
     Raises:
         UserError: One is missing, one is too many, or one has another shape.
     """
+    kind = _kind(mine)
+    if kind is not None:
+        check_kind(path, saved, kind)
     for name in [*mine, *saved]:
         there = tuple(saved[name].shape) if name in saved else "missing"
         wanted = tuple(mine[name].shape) if name in mine else "not known"

@@ -126,6 +126,8 @@ class MssimCLI(LightningCLI):
             if is_finished(content, self.trainer.max_steps, self.trainer.max_epochs):
                 raise _Finished(self._next(content))
             print(f"resuming from {path}")
+        elif isinstance(self.model, MssimModule):
+            self.model.check_start()
 
     def before_validate(self) -> None:
         self._take(self._named() or chosen(self._run_folder()))

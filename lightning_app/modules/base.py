@@ -64,6 +64,13 @@ class MssimModule(pl.LightningModule):
             raise TypeError("our modules need the trainer to have our DataModule")
         return data
 
+    def check_start(self) -> None:
+        """See, before anything is done, that a fresh run can start from what its config names.
+
+        Raises:
+            UserError: It cannot.
+        """
+
     def check_text(self, encoder: EncoderConfig) -> None:
         """Insist that something is said where the encoder reads text.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from data_modules.partners import partners
 from data_modules.windows import Ask, Windows
 from lightning_app.build import TowerConfig, build_simulator
-from lightning_app.checkpoint import check_fit, load_checkpoint
+from lightning_app.checkpoint import check_fit, check_kind, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
 from lightning_app.rows import (
     CONTROLS,
@@ -221,10 +221,10 @@ class Simulator(MssimModule):
     def _begin(self) -> None:
         """What a fresh run takes from its data; one that goes on has it in its checkpoint."""
         if self.init is not None:
-            self._load(self.init)
+            self.load_state_dict(self._weights(self.init))
             return
         if self.init_encoder is not None:
-            self._load_encoder(self.init_encoder)
+            self.simulator.load_state_dict(self._encoder_weights(self.init_encoder), strict=False)
         self.simulator.encoder.normalizer.set_statistics(self.data.statistics())
         if self.simulator.diffusion.config.residual:
             self.simulator.residual_scale.fill_(self._residual_scale())
@@ -245,22 +245,30 @@ class Simulator(MssimModule):
             squares, count = squares + real.double().square().sum().item(), count + real.numel()
         return max(math.sqrt(squares / max(count, 1)), 1e-3)
 
-    def _load(self, path: Path) -> None:
-        saved = load_checkpoint(path)["state_dict"]
+    def check_start(self) -> None:
+        if self.init is not None:
+            self._weights(self.init)
+        elif self.init_encoder is not None:
+            self._encoder_weights(self.init_encoder)
+
+    def _weights(self, path: Path) -> dict[str, Tensor]:
+        """Those of a whole simulator, if they fit."""
+        saved: dict[str, Tensor] = load_checkpoint(path)["state_dict"]
         try:
             check_fit(path, saved, self.state_dict())
         except UserError as error:
             raise UserError(f"model.init: {error}") from None
-        self.load_state_dict(saved)
+        return saved
 
-    def _load_encoder(self, path: Path) -> None:
+    def _encoder_weights(self, path: Path) -> dict[str, Tensor]:
+        """Those of an action encoder and its tower, if they fit."""
         parts = ("encoder.", "tower.")
-        saved = {
-            k: v for k, v in load_checkpoint(path)["state_dict"].items() if k.startswith(parts)
-        }
+        every = load_checkpoint(path)["state_dict"]
+        saved = {k: v for k, v in every.items() if k.startswith(parts)}
         mine = {k: v for k, v in self.simulator.state_dict().items() if k.startswith(parts)}
         try:
+            check_kind(path, every, "ActionEncoder")
             check_fit(path, saved, mine)
         except UserError as error:
             raise UserError(f"model.init_encoder: {error}") from None
-        self.simulator.load_state_dict(saved, strict=False)
+        return saved

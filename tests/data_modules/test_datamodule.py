@@ -328,7 +328,7 @@ def test_yaml_makes_the_module(toy: Path, tmp_path: Path) -> None:
         ["--data", str(tmp_path / "data/toy.yaml")],
     ):
         parsed = parser.parse_args(
-            [*arguments, "--data.predict", "3", "--data.store", str(tmp_path)]
+            [*arguments, "--data.predict", "3", "--data.store", str(tmp_path), "--data.size", "32"]
         )
         data = parser.instantiate(parsed).data
         assert data.senses == writer.senses() and data.predict == 3

@@ -176,13 +176,13 @@ def test_a_write_limit_ends_in_one_line_and_keeps_what_is_done(toy: Path, tmp_pa
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    arguments = script(toy, tmp_path / "full", size=48)
+    arguments = script(toy, tmp_path / "full", size=32)
     starved = subprocess.run(arguments, preexec_fn=starve, capture_output=True, text=True)
-    path = store_path("toy", writer.source(toy), Clock(writer.senses(), 48), tmp_path / "full")
+    path = store_path("toy", writer.source(toy), Clock(writer.senses(), 32), tmp_path / "full")
     assert starved.returncode == 2
     line = starved.stdout.strip()
     assert "\n" not in line and line.startswith(f"{path}: no room to write (File too large)")
-    assert "0.4 MB are needed in all; make room or choose another folder" in line
+    assert "0.2 MB are needed in all; make room or choose another folder" in line
     assert not list(path.glob("recordings/*")) and not list(path.glob("recordings/.*"))
     fed = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert "av" in fed.stdout and len(Store(path).ids()) == 5

@@ -14,8 +14,8 @@ def config(root: Path, name: str = "a", weight: float = 1.0, **split: Any) -> So
 
 
 def module(root: Path, **more: Any) -> DataModule:
-    arguments = {"sources": {"a": config(root)}, "senses": writer.senses(), "size": 16, **more}
-    data = DataModule(store=root / "stores", batch_size=5, **arguments)
+    arguments = {"sources": {"a": config(root)}, "senses": writer.senses(), "size": 16}
+    data = DataModule(**{**arguments, "store": root / "stores", "batch_size": 5, **more})
     data.prepare_data()
     data.setup()
     return data

@@ -150,3 +150,27 @@ def test_what_a_killed_write_left_is_removed_and_another_process_s_is_not(tmp_pa
     alive.write_bytes(b"half")
     AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
     assert sorted(p.name for p in tmp_path.iterdir()) == [alive.name, "last.ckpt"]
+
+
+def test_a_checkpoint_of_another_kind_of_module_is_told_before_any_work(
+    toy: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = write_config(tmp_path, toy, "encoder", "ActionEncoder")
+    main(["fit", "--config", str(encoder), "--trainer.max_steps", "1"])
+    config = write_config(tmp_path, toy)
+    mine = tmp_path / "encoder" / "checkpoints" / "last.ckpt"
+    theirs = trained / "checkpoints" / "last.ckpt"
+    fresh = ["--run", str(tmp_path / "new"), "--data.store", str(tmp_path / "store")]
+    for words, told in (
+        (["test", "--config", config, "--ckpt_path", mine], f"{mine}: holds the weights of Act"),
+        (["fit", "--config", config, "--model.init", mine], f"model.init: {mine}: holds"),
+        (["fit", "--config", config, "--model.init_encoder", theirs], f"encoder: {theirs}: holds"),
+        (["test", "--config", encoder, "--ckpt_path", theirs], f"{theirs}: holds the weights of S"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main([*map(str, words), *fresh])
+        line = capsys.readouterr().err.strip()
+        assert told in line and "\n" not in line, line
+        assert "; name a checkpoint of a run of " in line
+        assert not (tmp_path / "store").exists() and not (tmp_path / "new").exists()
