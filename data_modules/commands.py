@@ -14,6 +14,7 @@ from data_modules.prepare import prepare as prepare_store
 from data_modules.recording import Clock
 from data_modules.sources.base import Source
 from data_modules.sources.detect import detect, read_senses
+from data_modules.sources.fields import read_text
 from data_modules.splits import SourceConfig
 from mssim.errors import UserError
 from mssim.senses import SenseSet
@@ -214,9 +215,7 @@ def read_settings(file: Path) -> StoreSettings:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        table = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{file} is not there; name a data file, as in configs/data") from None
+        table = yaml.safe_load(read_text(file, "name a data file, as in configs/data"))
     except yaml.YAMLError as error:
         raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(table, dict):

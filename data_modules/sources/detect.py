@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from data_modules.sources.base import Source
+from data_modules.sources.fields import read_text
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
 
@@ -52,10 +53,8 @@ def read_senses(file: Path) -> SenseSet:
         UserError: The file is not there or does not list senses.
     """
     try:
-        listed = yaml.safe_load(file.read_text())["senses"]
+        listed = yaml.safe_load(read_text(file, "name a file of senses"))["senses"]
         return SenseSet([Sense(**sense) for sense in listed])
-    except FileNotFoundError:
-        raise UserError(f"{file} is not there; name a file of senses") from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}: not a list of senses ({' '.join(str(error).split())}); "

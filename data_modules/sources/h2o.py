@@ -25,6 +25,7 @@ from data_modules.recording import Clock, Entry, Span
 from data_modules.resample import Times, clock_times, last_at_or_before, sub_times
 from data_modules.sources.base import Source
 from data_modules.sources.contents import Camera, Contents
+from data_modules.sources.fields import read_text
 from data_modules.store import Draft
 from mssim.errors import UserError
 
@@ -172,7 +173,7 @@ class H2OSource(Source):
 
 def _read_list(split: str, file: Path) -> Iterator[_Action]:
     """The lines of a list; its head names the columns, and `action_label` may be missing."""
-    head, *lines = file.read_text().splitlines() or [""]
+    head, *lines = read_text(file).splitlines() or [""]
     names = head.split()
     for number, line in enumerate(lines, start=2):
         row = dict(zip(names, line.split(), strict=False))
@@ -224,19 +225,24 @@ def _poses(folder: Path, count: int) -> tuple[NDArray[np.float64], list[str]]:
     missing = 0
     for number, pose in enumerate(out):
         file = folder / f"{number:06d}.txt"
-        try:
-            numbers = np.array(file.read_text().split(), np.float64)
-            pose[:] = numbers.reshape(2, _HAND)
-        except FileNotFoundError:
+        if not file.exists():
             missing += 1
+            continue
+        words = read_text(file).split()
+        try:
+            pose[:] = np.array(words, np.float64).reshape(2, _HAND)
         except ValueError:
             raise UserError(
                 f"{file}: not {2 * _HAND} numbers (a flag and 63 for each hand); download it again"
             ) from None
     broken = ~np.isfinite(out).all(axis=2)
     out[broken] = 0.0
-    notes = [f"{missing} of {count} frames have no hand pose and count as absent"]
-    return out, notes if missing else []
+    notes = []
+    if missing:
+        notes.append(f"{missing} of {count} frames have no hand pose and count as absent")
+    if broken.any():
+        notes.append(f"{int(broken.sum())} hand poses are not finite and count as absent")
+    return out, notes
 
 
 def _id(place: str) -> str:

@@ -149,6 +149,38 @@ def test_lists_that_are_not_as_they_should_be_are_told(tmp_path: Path) -> None:
         H2OSource(tmp_path, 0)
 
 
+def test_texts_in_another_encoding_are_read_or_told(tmp_path: Path) -> None:
+    root = write_h2o(tmp_path / "h2o", frames=12)
+    listed = [e.id for e in H2OSource(root).entries()]
+    for file in (*root.rglob("action_*.txt"), root / "subject1/h1/0/cam4/hand_pose/000002.txt"):
+        file.write_bytes(file.read_text().encode("utf-16"))
+    assert [e.id for e in H2OSource(root).entries()] == listed
+    assert read(root, tmp_path / "a", "subject1/h1/0", None).present["left_hand_pose"][2]
+    pose = root / "subject1/h1/0/cam4/hand_pose/000002.txt"
+    pose.write_bytes(b"\xe9 1 2")
+    with pytest.raises(UserError, match=r"000002\.txt: not UTF-8 text .*; save it as UTF-8"):
+        read(root, tmp_path / "b", "subject1/h1/0")
+    pose.unlink()
+    pose.mkdir()
+    with pytest.raises(UserError, match=r"000002\.txt: is a folder, a file is needed"):
+        read(root, tmp_path / "c", "subject1/h1/0")
+    file = root / "label_split/action_train.txt"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UserError, match=r"action_train\.txt: is a folder"):
+        H2OSource(root).entries()
+
+
+def test_poses_that_are_not_finite_are_absent_and_told(tmp_path: Path) -> None:
+    root = write_h2o(tmp_path / "h2o", frames=12)
+    file = root / "subject1/h1/0/cam4/hand_pose/000002.txt"
+    words = file.read_text().split()
+    file.write_text(" ".join([words[0], "nan", *words[2:]]))
+    recording = read(root, tmp_path / "a", "subject1/h1/0", None)
+    assert not recording.present["left_hand_pose"][2]
+    assert "1 hand poses are not finite and count as absent" in recording.notes
+
+
 def test_it_feeds_the_data_module_by_its_own_split(h2o: Path, tmp_path: Path) -> None:
     split = Split("dataset", ["train"], ["val"], ["test"])
     sources = {"h2o": SourceConfig(H2OSource(h2o), split)}

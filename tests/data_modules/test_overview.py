@@ -295,6 +295,20 @@ def test_wrong_configs_are_told(toy: Path, tmp_path: Path) -> None:
         plan(toy, None, -1, None)
 
 
+def test_configs_in_another_encoding_are_read_or_told(toy: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, toy)
+    whole = plan(toy, config, None, None)[2]
+    for file in (config, tmp_path / "senses/toy.yaml"):
+        file.write_bytes(file.read_text().encode("utf-16"))
+    assert plan(toy, config, None, None)[2] == whole
+    for file in (tmp_path / "senses/toy.yaml", config):
+        file.write_bytes("# Ärmel".encode("latin-1"))
+        with pytest.raises(UserError, match=rf"{file.name}: not UTF-8 text .*save it as UTF-8"):
+            plan(toy, config, None, None)
+    with pytest.raises(UserError, match="is a folder, a file is needed"):
+        plan(toy, tmp_path, None, None)
+
+
 def test_the_commands_need_no_framework(toy: Path, tmp_path: Path) -> None:
     script = f"""
 import json, sys
