@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.digest import STALE, digests
 from data_modules.layout import Layout, WindowPlan
 from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock
@@ -167,6 +168,23 @@ class DataModule(pl.LightningDataModule):
             digest = hashlib.sha256(told.encode()).hexdigest()[:8]
             found[split] = f"{len(windows)} windows of {len(units)} units ({digest})"
         return found
+
+    def digests(self) -> dict[str, str] | None:
+        """What the recordings of each split hold, in short; nothing is prepared for it.
+
+        `STALE` where they are not prepared as they are now; None where neither they nor a store are
+        there.
+        """
+        found: dict[str, list[str]] = {}
+        for name, config in self.sources.items():
+            try:
+                ids = self._splits(name)
+            except UserError:
+                return None
+            each = digests(name, config.source, self.clock, self.store, ids)
+            for split, digest in each.items():
+                found.setdefault(split, []).append(digest)
+        return {k: STALE if STALE in v else "-".join(v) for k, v in found.items()}
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and std by sense, each float32 (sources, *shape), from the training split only.

@@ -11,8 +11,8 @@ import yaml
 from data_modules.files import write_text
 from lightning_app.stop import Stopped, stoppable
 from lightning_app.tables.claims import judge, less, read_claims, report
-from lightning_app.tables.collect import finished
-from lightning_app.tables.runs import KITCHEN, Setting, cells, reached
+from lightning_app.tables.collect import agreeing, finished
+from lightning_app.tables.runs import KITCHEN, Cell, Setting, cells, reached
 from lightning_app.tables.spec import Spec, read_spec
 from lightning_app.tables.work import bring
 from lightning_app.tables.write import place, write_results
@@ -37,23 +37,29 @@ def make_table(spec: Spec, setting: Setting, jobs: int, out: Path | None = None)
     """
     if jobs < 1:
         raise UserError(f"jobs: {jobs} must be at least 1")
-    rows = cells(spec, setting)
-    # What all others are compared with comes first.
-    order = sorted(rows, key=lambda name: name != spec.reference)
-    written: list[list[str]] = []
+    rows: dict[str, list[Cell]] = {}
+    told: list[list[str]] = []
+
+    def look() -> dict[str, list[Cell]]:
+        rows.update(cells(spec, setting))
+        # What all others are compared with comes first.
+        return {n: rows[n] for n in sorted(rows, key=lambda name: name != spec.reference)}
 
     def write() -> None:
-        results = finished(rows)
-        if results and list(results) not in written:
-            written.append(list(results))
+        results, left = agreeing(finished(rows), spec.reference)
+        if results and [*results, *left] not in told:
+            told.append([*results, *left])
+            for line in left:
+                print(line, flush=True)
             where = place(spec, setting, list(results), out)
             write_results(where.folder, spec, setting, results)
             why = "" if where.reason is None else f"; not published: {where.reason}"
             count = f"{len(results)} of {len(rows)} rows"
             print(f"{where.folder / spec.name}.md: {count}{why}", flush=True)
 
+    look()
     write()
-    bring({name: rows[name] for name in order}, setting, jobs, write)
+    bring(look, setting, jobs, write)
 
 
 def make_claims(setting: Setting) -> None:
@@ -71,14 +77,19 @@ def make_claims(setting: Setting) -> None:
     results, steps = {}, {}
     for name, spec in specs.items():
         there = reached(spec, setting, claims.rows(name))
-        results[name], steps[name] = finished(cells(spec, there)), there.steps(spec)
+        whole_rows = finished(cells(spec, there))
+        results[name], left = agreeing(whole_rows, spec.reference)
+        steps[name] = there.steps(spec)
+        for line in left:
+            print(f"{name}: {line}")
     judged = judge(claims, results)
     facts = {"data": setting.data, "seeds": setting.seeds, "fixed in": CLAIMS}
     page = report(judged, steps, facts)
     whole = all(steps[name] >= spec.budget for name, spec in specs.items())
     ours = setting.data == KITCHEN and setting.size is None and setting.seeds >= claims.seeds
     lost = PUBLISHED_CLAIMS.exists() and less(page, PUBLISHED_CLAIMS.read_text())
-    published = whole and ours and not setting.chosen and not lost
+    ours = ours and not any(setting.changed(spec.config) for spec in specs.values())
+    published = whole and ours and not lost
     path = PUBLISHED_CLAIMS if published else setting.own / PUBLISHED_CLAIMS.name
     write_text(path, page)
     for item in judged:

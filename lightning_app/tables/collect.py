@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightning_app.report.scores import read_scores
 from lightning_app.report.table import MODEL, read_heading
+from lightning_app.tables.identity import commits, short
 from lightning_app.tables.runs import Cell
 from mssim.errors import UserError
 from mssim.metrics.collect import Scores
@@ -23,6 +24,7 @@ from mssim.metrics.hierarchy import Spread, ratio_spread, spread
 from mssim.metrics.intervals import Floats, Interval
 from mssim.metrics.summary import RATIOS, UNIT_MEANS, by_frame, per_unit
 
+UNKNOWN = "unknown"
 DISTANCES = ("fvd", "kvd")
 """Between all clips of a row and the true ones: no unit has its own."""
 
@@ -101,6 +103,23 @@ class RowResult:
         """What it was tested on."""
         return self.told("hardware") or "unknown"
 
+    @cached_property
+    def made(self) -> dict[str, str]:
+        """Commit, fingerprint of the code, global batch and digests of the data."""
+        found: dict[str, list[str]] = {}
+        for cell in self.cells:
+            run = cell.run.what
+            places = (cell.run.folder, cell.folder)
+            found.setdefault("commit", []).extend(c for p in places for c in commits(p))
+            for key, value in (
+                ("fingerprint", short(run["code"] | cell.what["code"])),
+                ("batch", run["batch"]),
+                ("train_data", run["data"] or UNKNOWN),
+                ("test_data", cell.what["data"] or UNKNOWN),
+            ):
+                found.setdefault(key, []).append(str(value))
+        return {k: " and ".join(dict.fromkeys(v)) or UNKNOWN for k, v in found.items()}
+
     def told(self, key: str) -> str:
         """What its tests have above their numbers under that name; empty where none has it."""
         found = {heading[key] for heading in self._headings if key in heading}
@@ -119,6 +138,42 @@ def finished(rows: Mapping[str, Sequence[Cell]]) -> dict[str, RowResult]:
     """The rows whose tests are all done, in order."""
     whole = {name: cells for name, cells in rows.items() if all(cell.done for cell in cells)}
     return {name: RowResult(tuple(cells)) for name, cells in whole.items()}
+
+
+def agreeing(
+    rows: Mapping[str, RowResult], reference: str | None
+) -> tuple[dict[str, RowResult], list[str]]:
+    """The rows that may stand in one table, and a line for each that may not.
+
+    Seeds of a row are of the same data, code and batch. Rows that are compared with a reference are
+    of its data; without one, each may be of its own.
+
+    Args:
+        rows: The finished ones.
+        reference: Name of the row that all others are compared with, if any.
+    """
+    kept: dict[str, RowResult] = {}
+    left = []
+    seen = [_data(row) for row in rows.values()]
+    wanted = max(seen, key=seen.count, default="")
+    if reference is not None and reference in rows:
+        wanted = _data(rows[reference])
+    for name, row in rows.items():
+        odd = [k for k, v in row.made.items() if " and " in v and k != "commit"]
+        if odd:
+            said = ", ".join(f"{k} {row.made[k]}" for k in odd)
+            left.append(f"{name}: left out, its seeds differ in what must be equal ({said})")
+        elif reference is not None and _data(row) != wanted:
+            left.append(
+                f"{name}: left out, it is of {_data(row)}; the table's rows are of {wanted}"
+            )
+        else:
+            kept[name] = row
+    return kept, left
+
+
+def _data(row: RowResult) -> str:
+    return f"training data {row.made['train_data']}, test data {row.made['test_data']}"
 
 
 def measure(scores: Sequence[Scores]) -> Measured:

@@ -1,28 +1,40 @@
 """Which trainings and tests a table consists of, and where each lies.
 
-    RUNS/HASH/                  one training: `mssim fit`, resumed as long as the budget asks
-        what.json               what the hash is of
-        tests/STEPS-HASH/       one test of it after so many steps: metrics, scores.npz
+    RUNS/HASH-MADE/             one training: `mssim fit`, resumed as long as the budget asks
+        what.json               all that it depends on but its length
+        tests/STEPS-HASH-MADE/  one test of it after so many steps: metrics, scores.npz
 
-A training is named after all that it depends on but its length, so that rows of different tables
-that train alike share it, and a larger budget goes on from it. A test is named after what only
-testing reads: a row that hides a sense at test is another test of the same training.
+A training is known by all that it depends on but its length (`identity.py`), code and data too, so
+that rows of different tables that train alike share it, and a larger budget goes on from it. A
+test is known by what only testing reads: a row that hides a sense at test is another test of the
+same training.
 """
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from data_modules.commands import read_settings
-from data_modules.files import write_text
 from lightning_app.checkpoint import LAST, load_checkpoint
 from lightning_app.jobs import Job, as_words
+from lightning_app.tables.code import code_of, parts
+from lightning_app.tables.identity import (
+    BATCH,
+    HARDWARE,
+    WHAT,
+    What,
+    differs,
+    find,
+    global_batch,
+    name_of,
+    read,
+    write,
+)
 from lightning_app.tables.spec import Need, Row, Spec
 from mssim.errors import UserError
 from mssim.metrics.perceptual import cached_weights
@@ -40,9 +52,9 @@ TEST_ONLY = (
     "data.eval_batch_size",
     "data.absent",
 )
-HARDWARE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "data.workers")
-"""Flags that say on what, and not what, is computed."""
 _FREE = ("run", "report", "last", "data.store", "trainer.max_steps")
+_UNRECORDED = ("data.seed", "data.text", "data.use_senses", "data.absent", "data.eval", "data.past")
+"""Flags that many rows differ in, of which no recording's content depends."""
 _CONTROLS = ["copy-last-frame", "shuffled-actions"]
 """Of a row that is not the reference; what the reference must beat stands below a table."""
 _QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
@@ -89,10 +101,12 @@ class Setting:
         size = [] if self.size is None else [f"{self.size}px"]
         return self.runs / "-".join([*data, *size])
 
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """The overrides that change what a row is."""
-        return {k: v for k, v in self.overrides.items() if k not in HARDWARE}
+    def changed(self, config: Path) -> dict[str, Any]:
+        """The overrides that change what a row is, and the global batch that they make, if so."""
+        kept = {k: v for k, v in self.overrides.items() if k not in (*HARDWARE, *BATCH)}
+        table = content(config)
+        now, own = (global_batch(table, flags) for flags in (self.overrides, {}))
+        return kept if now == own else {**kept, "global batch": f"{now} windows, not {own}"}
 
     def steps(self, spec: Spec) -> int:
         """Optimizer steps of each row."""
@@ -108,12 +122,14 @@ class Run:
         folder: Of the run.
         what: All that it depends on.
         needs: What must be trained before it.
+        instead: Why an earlier training of the same settings is not this one, if there is one.
     """
 
     job: Job
     folder: Path
-    what: str
+    what: What
     needs: tuple["Run", ...] = ()
+    instead: str | None = None
 
     @property
     def weights(self) -> Path:
@@ -126,7 +142,7 @@ class Run:
 
     def fit(self) -> list[str]:
         """The command that brings it to its budget."""
-        write_text(self.folder / "what.json", self.what)
+        write(self.folder, self.what)
         return ["fit", *self.job.words(self.folder), *_QUIET]
 
 
@@ -138,11 +154,13 @@ class Cell:
         run: The training.
         flags: Of testing alone.
         folder: What is written there.
+        what: What it depends on beside the training.
     """
 
     run: Run
     flags: dict[str, Any]
     folder: Path
+    what: What
 
     @property
     def done(self) -> bool:
@@ -151,6 +169,7 @@ class Cell:
 
     def test(self) -> list[str]:
         """The command that makes it."""
+        write(self.folder, self.what)
         weights = ["--ckpt_path", str(self.run.weights)]
         return ["test", *self.run.job.words(self.folder), *_QUIET, *as_words(self.flags), *weights]
 
@@ -191,32 +210,71 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     """The test of one row under one seed."""
     needs = {name: _needed(spec.needs[name], setting) for name in sorted(row.needs())}
     places = {name: str(run.weights) for name, run in needs.items()}
-    given = {**row.train, **setting.overrides}
-    train = {k: _filled(v, places) for k, v in given.items() if not k.startswith(TEST_ONLY)}
-    train |= _moved(spec.config, setting)
-    train |= {"seed_everything": seed, "model.seed": seed, "data.seed": seed}
-    read = [
-        {k: v for k, v in f.items() if k.startswith(TEST_ONLY)}
-        for f in (row.train, setting.overrides)
-    ]
-    test = {"model.long": False, **read[0], **row.test, **read[1]}
+    given = {k: v for k, v in {**row.train, **setting.overrides}.items() if not _tests(k)}
+    more = _moved(spec.config, setting)
+    more |= {"seed_everything": seed, "model.seed": seed, "data.seed": seed}
+    train = {k: _filled(v, places) for k, v in given.items()} | more
+    job = Job("row", spec.config, setting.steps(spec), train)
+    run = _run(job, setting.runs, {**given, **more}, tuple(needs.values()))
+    read_only = [{k: v for k, v in f.items() if _tests(k)} for f in (row.train, setting.overrides)]
+    test = {"model.long": False, **read_only[0], **row.test, **read_only[1]}
     if row.name != spec.reference:
         test = {"model.controls": _CONTROLS, "model.guided": 0.0, **test}
-    trained, tested = _parted(content(spec.config))
-    known = {k: v for k, v in train.items() if k not in (*_FREE, *HARDWARE)}
-    what = {
-        "config": trained,
-        "flags": known,
-        "needs": [json.loads(r.what) for r in needs.values()],
-    }
-    name = _hash(what)
-    job = Job(name, spec.config, setting.steps(spec), train)
-    run = Run(job, setting.runs / name, _text(what), tuple(needs.values()))
-    asked: dict[str, Any] = {"config": tested, "flags": test}
+    return _cell(run, test)
+
+
+def _cell(run: Run, test: dict[str, Any]) -> Cell:
+    """A test of a training, under flags of its own."""
+    config, flags = run.job.config, {**run.job.overrides, **test}
+    what: What = {"config": _parted(content(config))[1], "flags": test}
     if weights := cached_weights():
         # What could not be measured before can be now: another test.
-        asked["weights"] = weights
-    return Cell(run, test, run.folder / "tests" / f"{job.steps}-{_hash(asked)}")
+        what["weights"] = weights
+    name = f"{run.job.steps}-{name_of(what)}"
+    what |= {"code": code_of(config, flags).testing, "data": data_of(config, flags, "test")}
+    folder, what, _ = find(run.folder / "tests", name, what)
+    return Cell(run, test, folder, what)
+
+
+def _run(job: Job, runs: Path, named: Mapping[str, Any], needs: tuple[Run, ...]) -> Run:
+    """The training of a row.
+
+    Args:
+        job: What is to be done.
+        runs: Where trainings lie.
+        named: Its flags; what it builds upon is still `{NAME}` there, wherever it lies.
+        needs: What it builds upon.
+    """
+    table = content(job.config)
+    what: What = {
+        "config": _parted(table)[0],
+        "flags": {k: v for k, v in named.items() if k not in (*_FREE, *HARDWARE, *BATCH)},
+        "batch": global_batch(table, named),
+        "needs": [r.what for r in needs],
+    }
+    name = name_of(what)
+    what["code"] = code_of(job.config, job.overrides).training
+    what["data"] = data_of(job.config, job.overrides, "train")
+    folder, what, instead = find(runs, name, what)
+    return Run(replace(job, name=folder.name), folder, what, needs, instead)
+
+
+def data_of(config: Path, flags: Mapping[str, Any], split: str) -> str | None:
+    """A digest of a split's recordings, or that they are not prepared; None if not here."""
+    kept = {k: v for k, v in flags.items() if k.startswith("data.")}
+    kept = {k: v for k, v in kept.items() if not k.startswith(_UNRECORDED)}
+    found = _digests(config.read_bytes(), "--config", str(config), *as_words(kept))
+    return None if found is None else found[split]
+
+
+def forget_data() -> None:
+    """Look at the data anew: they were prepared since."""
+    _digests.cache_clear()
+
+
+@cache
+def _digests(content: bytes, *words: str) -> dict[str, str] | None:
+    return parts(list(words))[1].digests()
 
 
 def content(file: Path) -> dict[str, Any]:
@@ -249,10 +307,20 @@ def _needed(need: Need, setting: Setting) -> Run:
         raise UserError(f"{need.config}: trainer.max_steps must say for how long it is trained")
     moved = _moved(need.config, setting)
     flags = {**need.train, **moved}
-    what = {"config": _parted(table)[0], "flags": dict(flags), "steps": steps}
-    folder = need.run if not moved else need.run.with_name(f"{need.run.name}-{_hash(what)}")
-    flags |= {k: v for k, v in setting.overrides.items() if k in ("data.store", *HARDWARE)}
-    return Run(Job(folder.name, need.config, steps, flags), folder, _text(what))
+    here = {k: v for k, v in setting.overrides.items() if k in ("data.store", *HARDWARE)}
+    what: What = {"config": _parted(table)[0], "flags": flags, "steps": steps}
+    what["batch"] = global_batch(table, flags | here)
+    name = name_of(what)
+    flags = flags | here
+    what |= {"code": code_of(need.config, flags).training}
+    what |= {"data": data_of(need.config, flags, "train")}
+    folder, instead = need.run, None
+    untouched = not (folder / "checkpoints").exists()
+    if moved or not (untouched or differs(read(folder / WHAT), what) is None):
+        folder, what, instead = find(need.run.parent, f"{need.run.name}-{name}", what)
+    elif not untouched:
+        what = read(folder / WHAT)
+    return Run(Job(folder.name, need.config, steps, flags), folder, what, (), instead)
 
 
 def _moved(config: Path, setting: Setting) -> dict[str, Any]:
@@ -278,7 +346,7 @@ def _moved(config: Path, setting: Setting) -> dict[str, Any]:
 def _parted(table: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What of a config training depends on, and what testing alone reads."""
     trained, tested = deepcopy(table), {}
-    for path in (*_FREE, *TEST_ONLY):
+    for path in (*_FREE, *HARDWARE, *BATCH, *TEST_ONLY):
         *way, last = path.replace("model.", "model.init_args.").split(".")
         part: Any = trained
         for key in way:
@@ -290,13 +358,10 @@ def _parted(table: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return trained, tested
 
 
+def _tests(flag: str) -> bool:
+    """Is it read in testing alone?"""
+    return flag.startswith(TEST_ONLY)
+
+
 def _filled(value: Any, places: Mapping[str, str]) -> Any:
     return value.format(**places) if isinstance(value, str) and places else value
-
-
-def _text(what: Any) -> str:
-    return json.dumps(what, indent=1, sort_keys=True) + "\n"
-
-
-def _hash(what: Any) -> str:
-    return hashlib.sha256(_text(what).encode()).hexdigest()[:12]

@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning_app.jobs import launch, make
 from lightning_app.parts import locked
-from lightning_app.tables.runs import KITCHEN, Cell, Run, Setting
+from lightning_app.tables.runs import KITCHEN, Cell, Run, Setting, forget_data
 from mssim.errors import UserError
 
 
@@ -67,12 +67,15 @@ class Clock:
 
 
 def bring(
-    rows: dict[str, list[Cell]], setting: Setting, jobs: int, finished: Callable[[], None]
+    look: Callable[[], dict[str, list[Cell]]],
+    setting: Setting,
+    jobs: int,
+    finished: Callable[[], None],
 ) -> None:
     """Train and test what is lacking, the first rows first.
 
     Args:
-        rows: The tests of each row.
+        look: Gives the tests of each row; once data are prepared, they may be others.
         setting: What the call asks.
         jobs: Processes at once.
         finished: Called whenever another test is done.
@@ -81,17 +84,28 @@ def bring(
         UserError: Another call works there, or a run is past the budget or a command failed; the
             others are done nonetheless.
     """
-    if not lacking(rows):
+    if not lacking(look()):
         return
     with locked(setting.runs, "call, or a run that one left behind,") as lock:
-        tasks = lacking(rows)
-        needs = {need.folder: need for task in tasks for need in task.run.needs}
-        runs = [*needs.values(), *(task.run for task in tasks)]
+        tasks = lacking(look())
+        runs = [*_needs(tasks), *(task.run for task in tasks)]
         for words in _preparations(runs, setting):
             _make(words)
+        forget_data()
+        tasks = lacking(look())
+        needs = _needs(tasks)
+        for run in [*needs, *(task.run for task in tasks)]:
+            if run.instead is not None:
+                print(f"{run.folder.name}: trained anew, what is there is of {run.instead}")
         crew = _Crew(jobs, lock, finished)
-        crew.work([_task(f"needed: {n.folder.name}", n) for n in needs.values()])
+        crew.work([_task(f"needed: {n.folder.name}", n) for n in needs])
         crew.work(tasks)
+        finished()
+
+
+def _needs(tasks: Iterable[Task]) -> list[Run]:
+    """What trainings build upon, each once."""
+    return list({need.folder: need for task in tasks for need in task.run.needs}.values())
 
 
 def lacking(rows: dict[str, list[Cell]]) -> list[Task]:

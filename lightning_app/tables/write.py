@@ -21,6 +21,7 @@ from lightning_app.tables.collect import (
     curve,
     difference,
 )
+from lightning_app.tables.identity import digest
 from lightning_app.tables.runs import KITCHEN, Setting
 from lightning_app.tables.spec import PAPER, Spec
 from mssim.errors import UserError
@@ -35,6 +36,14 @@ _COPY = "copy-last-frame"
 _BESIDE = {"copy": _COPY, "shuffled": "shuffled-actions", "none": "no-action"}
 _PREDICTED = "predicted, dB"
 PAIRED = ("psnr", "mse", "mae", "ssim", "lpips")
+MADE = {
+    "commit": "commit",
+    "fingerprint": "fingerprint of the code",
+    "batch": "global batch",
+    "train_data": "digest of the training data",
+    "test_data": "digest of the test data",
+}
+"""What a row was made by and of, by column of the csv, and its title above a table."""
 TOLD = ("sampler", "drawn frames", "captions")
 """Of a test's heading, what a table repeats."""
 HOW = (
@@ -87,8 +96,9 @@ def place(spec: Spec, setting: Setting, rows: Sequence[str], out: Path | None = 
         return Place(setting.own, f"it is of {setting.data}; name a folder with OUT=")
     if out is None and setting.size is not None:
         return Place(setting.own, f"it is of {setting.size} px; name a folder with OUT=")
-    if out is None and setting.chosen:
-        return Place(setting.own, "flags were set by hand; name a folder with OUT=")
+    if out is None and (changed := setting.changed(spec.config)):
+        by_hand = ", ".join(f"{k} {v}" for k, v in changed.items())
+        return Place(setting.own, f"set by hand were {by_hand}; name a folder with OUT=")
     there = read_lines(folder / f"{spec.name}.csv")
     for line in there:
         if int(line["budget"]) > steps or int(line["seeds"]) > setting.seeds:
@@ -182,7 +192,8 @@ def _line(name: str, way: str, result: RowResult, against: Measured | None) -> L
 
 
 def _facts(steps: int, result: RowResult) -> Line:
-    return {"seeds": len(result.cells), "budget": steps, "hardware": result.hardware}
+    facts = {"seeds": len(result.cells), "budget": steps, "hardware": result.hardware}
+    return facts | result.made
 
 
 def _three(key: str, interval: Interval) -> Line:
@@ -265,7 +276,7 @@ def _markdown(
         facts["size"] = f"{setting.size} px"
     if setting.overrides:
         facts["flags"] = setting.overrides
-    facts |= _told(results)
+    facts |= _made(results) | _told(results)
     text = [f"# {spec.title}", "", *(f"- {k}: {v}" for k, v in facts.items()), "", HOW, ""]
     shown = _columns(lines)
     text += ["| " + " | ".join(title for title, _ in shown) + " |"]
@@ -280,6 +291,16 @@ def _markdown(
     if lacking:
         text += ["", "## Missing", "", *(f"- {reason}" for reason in dict.fromkeys(lacking))]
     return "\n".join(text) + "\n"
+
+
+def _made(results: Mapping[str, RowResult]) -> dict[str, str]:
+    """By what code and of what data the rows are."""
+    facts = {}
+    for key, title in MADE.items():
+        found = list(dict.fromkeys(result.made[key] for result in results.values()))
+        each = f"{digest(found)[:8]} (of all rows; that of each is in the csv)"
+        facts[title] = each if key == "fingerprint" and len(found) > 1 else "; ".join(found)
+    return facts
 
 
 def _told(results: Mapping[str, RowResult]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
 import torch
 import yaml
 
@@ -11,6 +12,8 @@ from helpers.tiny import write_config
 from lightning_app.report.scores import write_scores
 from lightning_app.report.table import Row, build_table, write_table
 from lightning_app.rows import ROWS
+from lightning_app.tables import runs
+from lightning_app.tables.code import Code
 from mssim.metrics.collect import Scores
 from mssim.metrics.frames import NAMES
 
@@ -71,6 +74,12 @@ def pretend(folder: Path, error: float, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder, table_of(error, seed), {"seed": seed, **HEADING})
     write_scores(folder / "scores.npz", rows)
+
+
+def lightly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither code nor data are looked at: a spec's own faults are what is tested."""
+    monkeypatch.setattr(runs, "code_of", lambda config, flags: Code({"loss 1": 1.0}, {"mse": 1.0}))
+    monkeypatch.setattr(runs, "data_of", lambda config, flags, split: None)
 
 
 class Ended:

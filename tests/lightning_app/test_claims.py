@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers.tables import pretend, scores, write_spec
+from helpers.tables import lightly, pretend, scores, write_spec
 from jsonargparse import ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -29,6 +29,11 @@ ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "configs" / "tables").glob("*-*.yaml"))
 CLAIMS = ROOT / "configs" / "claims.yaml"
 ERRORS = {"Mean": 0.02, "Softmax": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    lightly(monkeypatch)
 
 
 @pytest.fixture

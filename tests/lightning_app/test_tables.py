@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tables import Pretence, write_spec
+from helpers.tables import Pretence, lightly, write_spec
 from helpers.tiny import write_config
 
 from lightning_app.parts import locked
@@ -20,6 +20,11 @@ from mssim.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "tables" / "kitchen.yaml"
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    lightly(monkeypatch)
 
 
 @pytest.fixture
