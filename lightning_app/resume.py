@@ -22,7 +22,7 @@ _TRAINER = (
 """Of the trainer, what decides a number; how long and on what it trains, and what it tells, does
 not."""
 _FREE = re.compile(
-    r"run|config|ckpt_path|weights_only|(report|last)(\..*)?"
+    r"run|config|ckpt_path|weights_only|(report|last|watch|progress)(\..*)?"
     r"|data\.(store|workers|eval_batch_size|horizon|rollouts)"
     # Where the recordings lie; that they are the same ones is seen from themselves.
     r"|data\.sources\.[^.]+\.source\.path"

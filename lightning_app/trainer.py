@@ -21,7 +21,9 @@ from data_modules.files import write_text
 from data_modules.module import DataModule
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.keep import Best, Last, is_trial, validation_is_due
+from lightning_app.callbacks.progress import Progress
 from lightning_app.callbacks.report import Report
+from lightning_app.callbacks.watch import Watch
 from lightning_app.checkpoint import (
     LAST,
     RELEASED,
@@ -72,6 +74,8 @@ class MssimCLI(LightningCLI):
         parser.add_lightning_class_args(Best, "best")
         parser.add_lightning_class_args(Last, "last")
         parser.add_lightning_class_args(Report, "report")
+        parser.add_lightning_class_args(Watch, "watch")
+        parser.add_lightning_class_args(Progress, "progress")
         parser.link_arguments("data.senses", "model.init_args.senses")
         parser.link_arguments("data.use_senses", "model.init_args.use_senses")
         parser.link_arguments("data.sources", "model.init_args.sources", compute_fn=list)
@@ -95,6 +99,10 @@ class MssimCLI(LightningCLI):
         keeps = self.subcommand == "fit" and not given.fast_dev_run
         for name in ("best", "last"):
             self._get(self.config_init, name).dirpath = str((run / "checkpoints").resolve())
+        # In a file or a pipe a bar is thousands of lines; `Progress` then prints a few of its own.
+        drawn = {"enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
+        given = self._get(self.config_init, "trainer")
+        kwargs |= {k: v for k, v in drawn.items() if given.get(k) is None}
         trainer: Trainer = super().instantiate_trainer(
             default_root_dir=run,
             logger=loggers(run, given.logger) if keeps else False,

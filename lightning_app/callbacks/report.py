@@ -90,13 +90,25 @@ class Report(Callback):
             print(f"wrote {write_page(folder, folder.name, _facts(pl_module))}")
 
 
+def truth_and_prediction(
+    batch: Batch, row: int, predicted: Tensor
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """What happened and what was predicted from its context on, uint8 (N, S, S, 3) each.
+
+    Args:
+        batch: Holds the truth.
+        row: Of the batch.
+        predicted: uint8 (P, 3, S, S); frames after the end of the unit are left out.
+    """
+    h, real = batch.context, int(batch.target_mask[row].sum())
+    true = _pictures(next(iter(batch.frames.values()))[row])[: h + real]
+    return true, np.concatenate([true[:h], _pictures(predicted)[:real]])
+
+
 def _write_rollout(stem: Path, batch: Batch, row: int, predicted: Tensor, moving: bool) -> None:
     """STEM.mp4, and where `moving` STEM.gif and STEM.png: truth beside prediction."""
-    frames = next(iter(batch.frames.values()))[row]
-    h = batch.context
-    real = int(batch.target_mask[row].sum())
-    true = _pictures(frames)[: h + real]
-    shown = np.concatenate([true[:h], _pictures(predicted)[:real]])
+    true, shown = truth_and_prediction(batch, row, predicted)
+    h, real = batch.context, len(true) - batch.context
     traces: dict[str, NDArray[np.float64]] = {}
     for m, (name, values) in enumerate(batch.senses.items()):
         if batch.presence[row, :, m].any():
