@@ -159,10 +159,8 @@ tables: setup table-5 ## all of them, one after the other
 claims: setup ## which of the paper's claims hold, from the runs that are there, to configs/published/claims.md
 	$(BIN)/python -m lightning_app.tables claims $(ASKED)
 
-publish: ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
-	mkdir -p configs/published/$(notdir $(RUN))
-	cd $(RUN) && cp config.yaml metrics.json metrics.csv metrics.md drift.png $(CURDIR)/configs/published/$(notdir $(RUN))/
-	$(if $(GIF),cp $(RUN)/rollouts/*.gif configs/published/$(notdir $(RUN))/rollout.gif)
+publish: setup ## copy config and numbers of RUN=runs/NAME to configs/published/NAME; frames only with GIF=1
+	$(BIN)/python -m lightning_app.publish --run $(RUN) $(if $(GIF),--gif)
 
 clean: ## remove the environment and caches; runs and stores stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,7 @@
 """Writing files whole or not at all."""
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,17 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(text)
+
+
+def homeless(text: str) -> str:
+    """A text without the folder that one works in and without the home folder, for publishing."""
+    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        if len(folder.parts) > 1:  # in a container, home may be the root of all
+            text = text.replace(f"{folder}/", f"{short}/".removeprefix("./"))
+            text = re.sub(rf"{re.escape(str(folder))}(?![\w.-])", short, text)
+    return text
+
+
+def shown_path(path: Path) -> str:
+    """A path as people read it: from the folder that one works in, or from home."""
+    return homeless(str(path))

@@ -1,5 +1,6 @@
 """Report: what is written into the run folder by `test` and `predict`, for a person to look at."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_modules.files import homeless
 from data_modules.text import GRIP_READS_AHEAD, Captions
-from lightning_app.callbacks.keep import is_trial
+from lightning_app.callbacks.keep import Best, is_trial
 from lightning_app.modules.simulator import Simulator
 from lightning_app.report.attribution import write_attribution
+from lightning_app.report.curve import write_curve
 from lightning_app.report.drift import write_drift
-from lightning_app.report.page import write_page
+from lightning_app.report.page import SENSES, write_clip, write_page
 from lightning_app.report.scores import write_scores
 from lightning_app.report.table import (
     brief,
@@ -60,6 +63,16 @@ class Report(Callback):
         print(brief(table, folder))
         print(f"wrote {write_page(folder, folder.name, facts)}")
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if is_trial(trainer) or not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        folder = Path(trainer.default_root_dir)
+        best = [c.monitor for c in trainer.checkpoint_callbacks if isinstance(c, Best)]
+        write_curve(folder, *filter(None, best))
+        write_page(folder, folder.name, {})
+
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
@@ -78,8 +91,11 @@ class Report(Callback):
             name = unit.replace("/", "_").replace("#", "-")
             moving = trainer.is_global_zero and batch_idx * batch.size + row < self.gifs
             _write_rollout(folder / name, batch, row, outputs[row], moving)
+            label = pl_module.data.unit_labels[int(batch.unit[row])]
+            person = pl_module.data.subject_names[int(batch.subject[row])]
+            write_clip(folder / name, label, person, _psnr(batch, row, outputs[row]))
             if moving:
-                _write_attribution(folder / f"{name}-senses.png", pl_module, batch, row)
+                _write_attribution(folder / f"{name}{SENSES}.png", pl_module, batch, row)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(pl_module, Simulator) or is_trial(trainer):
@@ -121,6 +137,13 @@ def _write_rollout(stem: Path, batch: Batch, row: int, predicted: Tensor, moving
         write_png(stem.with_name(stem.name + ".png"), film_strip(true, shown, h))
 
 
+def _psnr(batch: Batch, row: int, predicted: Tensor) -> float:
+    """Of all predicted frames pooled, dB; infinite where there is no error."""
+    true, shown = truth_and_prediction(batch, row, predicted)
+    error = (true[batch.context :].astype(np.float64) - shown[batch.context :]) / 255.0
+    return -10 * math.log10(mse) if (mse := float(np.square(error).mean())) else math.inf
+
+
 def _write_attribution(path: Path, module: Simulator, batch: Batch, row: int) -> None:
     """What each sense contributes to the first frames of a rollout."""
     index = torch.tensor([row], device=batch.presence.device)
@@ -150,7 +173,7 @@ def _facts(module: Simulator) -> Mapping[str, object]:
     return {
         "data": ", ".join(module.data.source_names),
         "size": f"{module.data.clock.size} px",
-        "checkpoint": trainer.ckpt_path or "none",
+        "checkpoint": homeless(str(trainer.ckpt_path or "none")),
         "sampler": f"{sampler.kind}, {sampler.steps} steps, {guidance}",
         "seed": module.seed,
         "precision": trainer.precision,

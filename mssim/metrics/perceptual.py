@@ -155,7 +155,7 @@ def load_lpips(backbone: Backbone, size: int, path: Path | None = None) -> Lpips
     if found is None:
         return Missing(
             f"no {name} weights of torchvision",
-            f"put {file} from download.pytorch.org/models into {_cache()}",
+            f"put {file} from download.pytorch.org/models into {_shown(_cache())}",
         )
     with warnings.catch_warnings():
         # lpips calls torchvision by an argument that torchvision has renamed.
@@ -186,7 +186,7 @@ def load_i3d(frames: int, path: Path | None = None) -> I3D | Missing:
         )
     found = _find(I3D_FILE, path)
     if found is None:
-        return Missing(f"no I3D weights ({I3D_FILE})", f"put {I3D_URL} into {_cache()}")
+        return Missing(f"no I3D weights ({I3D_FILE})", f"put {I3D_URL} into {_shown(_cache())}")
     try:
         with warnings.catch_warnings():
             # The published file is TorchScript, whatever torch would rather have.
@@ -281,6 +281,11 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
 
 def _cache() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _shown(path: Path) -> Path:
+    """As people write it: the message is published, and the home folder is nobody's business."""
+    return Path("~") / path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else path
 
 
 def _find(file: str, path: Path | None) -> Path | None:

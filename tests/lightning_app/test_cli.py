@@ -180,6 +180,7 @@ def test_the_module_is_chosen_and_set_by_flags(toy: Path, tmp_path: Path) -> Non
 def test_the_run_s_folder_holds_everything(trained: Path) -> None:
     names = {p.name for p in trained.iterdir()}
     pages = {"index.html", "metrics.json", "metrics.csv", "metrics.md", "drift.png", "scores.npz"}
+    pages |= {"learning.png"}
     assert names == pages | {"config.yaml", "checkpoints", "logs", "rollouts"}
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert any(p.name.startswith("events") for p in (trained / "logs").iterdir())
@@ -188,6 +189,8 @@ def test_the_run_s_folder_holds_everything(trained: Path) -> None:
     assert kinds.count(".png") == 2  # a film strip, and what each sense adds
     page = (trained / "index.html").read_text()
     assert "rollouts/toy_episode_000006-0.mp4" in page and "drift.png" in page
+    assert re.search(r"<figcaption>S\w+ the square\., square: [\d.]+ dB \(", page)
+    assert "<a href='config.yaml'>" in page and "<a href='learning.png'>" in page
     assert "rollouts/toy_episode_000006-0-senses.png" in page
     video = next((trained / "rollouts").glob("*.mp4"))
     with av.open(str(video)) as container:

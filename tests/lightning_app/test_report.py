@@ -2,9 +2,7 @@
 
 import csv
 import json
-import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import av
@@ -304,62 +302,3 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
         raise OSError("disk full")
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
     assert path.read_bytes() == before
-
-
-class _Links(HTMLParser):
-    """Collects links, and checks that every tag is closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [v for k, v in attrs if k in ("src", "href") and v is not None]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def links(page: Path) -> list[str]:
-    parser = _Links()
-    parser.feed(page.read_text())
-    assert not parser.open
-    return parser.found
-
-
-def test_page_holds_the_table_and_links_to_what_is_there(tmp_path: Path) -> None:
-    table = full_table()
-    write_table(tmp_path, table, HEADING)
-    write_drift(tmp_path / "drift.png", rows())
-    folder = tmp_path / "rollouts"
-    write_mp4(folder / "unit 3#a.mp4", video(3), 10)
-    write_gif(folder / "unit 3#a.gif", video(3), 10)
-    write_png(folder / "strip.png", video(1)[0])
-    (folder / ".half.mp4").write_bytes(b"")
-    (folder / "notes.txt").write_text("no media")
-    page = write_page(tmp_path, "A run & more", HEADING)
-    text = page.read_text()
-    assert page == tmp_path / "index.html"
-    assert "<h1>A run &amp; more</h1>" in text and "best &lt;EMA&gt;.ckpt" in text
-    want = ["drift.png", "rollouts/unit%203%23a.mp4", "rollouts/strip.png"]
-    assert list(dict.fromkeys(links(page))) == want
-    for row in table:
-        assert f">{row['row']}</th>" in text
-        assert f"<td>{row['psnr']:.2f}<small>" in text
-    assert "http" not in re.sub(r"<li>.*?</li>", "", text)  # nothing is fetched
-
-
-def test_page_works_with_whatever_is_there(tmp_path: Path) -> None:
-    page = write_page(tmp_path, "Empty", {})
-    assert links(page) == [] and "Nothing to show yet" in page.read_text()
-    write_table(tmp_path, build_table({"model": scores_of(0.01)}), {})
-    text = write_page(tmp_path, "Table", {}).read_text()
-    assert "Mean over units" in text and "Model minus row" not in text and "<img" not in text
-    assert "<li>not measured; run `mssim test` with it</li>" in text
-    for broken in ("{", "[]", '[{"row": "model"}]', "3"):
-        (tmp_path / "metrics.json").write_text(broken)
-        with pytest.raises(UserError, match=r"metrics\.json is not a metric table"):
-            write_page(tmp_path, "Broken", {})
