@@ -22,6 +22,7 @@ class WindowPlan:
     context: int
     predict: int
     strides: list[int]
+    eval_strides: list[int]
     start_every: int
     eval_every: int
     eval_skip: int
@@ -113,7 +114,7 @@ class Layout:
             [(r.track.unit, r.frames, r.spans, i) for i, r in enumerate(recordings)],
             plan.context,
             plan.context + plan.predict,
-            plan.strides if train else [1],
+            plan.strides if train else plan.eval_strides,
             plan.start_every if train else plan.eval_every,
             0 if train else plan.eval_skip,
         )

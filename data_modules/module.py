@@ -43,7 +43,9 @@ class DataModule(pl.LightningDataModule):
         predict_min: Where given, each training batch predicts between this many and `predict`.
         strides: Rows between the frames of a training window; 1 by default.
         start_every: Rows between the starts of training windows.
-        eval_every: Rows between the starts of validation and test windows, which have stride 1.
+        eval_strides: Rows between the frames of a validation or test window, of `strides` each; the
+            smallest of them by default.
+        eval_every: Rows between the starts of validation and test windows.
         eval_skip: Rows at the beginning of each unit that those leave out. With one context frame
             and three rows less, the same frames are predicted as with four.
         text: How much is said about a window; `varied` is for training a text tower.
@@ -78,6 +80,7 @@ class DataModule(pl.LightningDataModule):
         predict_min: int | None = None,
         strides: list[int] | None = None,
         start_every: int = 1,
+        eval_strides: list[int] | None = None,
         eval_every: int = 4,
         eval_skip: int = 0,
         text: Detail = "phrase",
@@ -101,6 +104,7 @@ class DataModule(pl.LightningDataModule):
         self.store = Path(store)
         self.context, self.predict, self.predict_min = context, predict, predict_min
         self.strides = [1] if strides is None else strides
+        self.eval_strides = [min(self.strides, default=1)] if eval_strides is None else eval_strides
         self.start_every, self.eval_every, self.eval_skip = start_every, eval_every, eval_skip
         self.text: Detail = text
         self.absent = [] if absent is None else absent
@@ -311,6 +315,7 @@ class DataModule(pl.LightningDataModule):
             self.context,
             self.predict,
             self.strides,
+            self.eval_strides,
             self.start_every,
             self.eval_every,
             self.eval_skip,
@@ -346,6 +351,11 @@ class DataModule(pl.LightningDataModule):
             raise UserError("data.sources is empty; name at least one source")
         if not self.strides or min(self.strides) < 1:
             raise UserError(f"data.strides: {self.strides} must be whole numbers from 1")
+        if not self.eval_strides or not set(self.eval_strides) <= set(self.strides):
+            raise UserError(
+                f"data.eval_strides: {self.eval_strides} must be among data.strides, which are "
+                f"{self.strides}: what is trained at one pace is not tested at another"
+            )
         if self.predict_min is not None and not 1 <= self.predict_min <= self.predict:
             raise UserError(
                 f"data.predict_min: {self.predict_min} must lie in 1 to predict = {self.predict}"

@@ -217,10 +217,11 @@ class Windows(Dataset[Batch]):
         """Source of each window, (n,)."""
         return np.array([t.source for t in self.tracks], np.int64)[self.index.track]
 
-    def interval(self) -> float:
-        """Seconds between the rows of the first recording."""
-        track = self.tracks[0]
-        return track.store.open(track.id).interval
+    def interval(self) -> float | None:
+        """Seconds between the frames of a window; None where windows have several strides."""
+        strides = set(self.index.stride.tolist())
+        track = self.tracks[int(self.index.track[0])]
+        return track.store.open(track.id).interval * strides.pop() if len(strides) == 1 else None
 
     def _arrays(self, track: int) -> "_Arrays":
         if track in self._open:

@@ -157,8 +157,8 @@ def _pictures(frames: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rearrange(frames.cpu(), "t c y x -> t y x c").numpy())
 
 
-def _interval(module: Simulator) -> float:
-    """Seconds between the frames of a test window."""
+def _interval(module: Simulator) -> float | None:
+    """Seconds between the frames of a test window, where all have the same."""
     return module.data.datasets["test"].interval()
 
 
