@@ -6,6 +6,7 @@ v2.1 has one parquet and one mp4 an episode. v3.0 packs many episodes into each 
 Letters: R rows of an episode, N frames on the common clock, K samples a frame interval.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -49,13 +50,32 @@ class Columns:
         start: First element.
         stop: One past the last element.
         offset: Seconds by which the column leads the frames, e.g. 0.2 for a command that the body
-            follows late: the frame at tau then goes with the row at tau - offset.
+            follows late: the frame at tau then goes with the row at tau - offset. By default one
+            frame of the dataset for a command, which is issued after its row's frame was seen (a
+            sense whose role is `command`, and any column `action`), and none for what is measured.
+
+    Raises:
+        UserError: The offset is below 0, or no number.
     """
 
     column: str
     start: int
     stop: int
-    offset: float = 0.0
+    offset: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.offset is not None and not 0 <= self.offset < math.inf:
+            raise UserError(
+                f"column {self.column}: offset {self.offset:g} must be at least 0 seconds; below 0 "
+                "a frame would be told what was recorded after it"
+            )
+
+    def lead(self, sense: Sense, fps: float) -> float:
+        """The offset in seconds, for a sense of a dataset with so many frames a second."""
+        if self.offset is not None:
+            return self.offset
+        commands = sense.role == "command" or self.column.split(".")[0] == "action"
+        return 1 / fps if commands else 0.0
 
 
 class LeRobotSource(Source):
@@ -161,8 +181,9 @@ class LeRobotSource(Source):
         times = np.arange(len(table)) / self.fps
         for name, columns in self.senses.items():
             sense = clock.senses[name]
+            lead = columns.lead(sense, self.fps)
             values = table.values[columns.column][:, columns.start : columns.stop]
-            data, present, gaps = _on_clock(values, times, taus, 1 / rate, columns.offset, sense)
+            data, present, gaps = _on_clock(values, times, taus, 1 / rate, lead, sense)
             draft.add_sense(name, data, present)
             if gaps:
                 notes.append(

@@ -6,14 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from helpers import lerobot_writer as writer
 
+from data_modules.commands import read_settings
 from data_modules.images import square_area
 from data_modules.prepare import prepare
 from data_modules.recording import Clock, Recording
 from data_modules.sources.lerobot import Columns, LeRobotSource, default_senses
 from mssim.errors import UserError
-from mssim.senses import Sense, SenseSet
+from mssim.senses import Role, Sense, SenseSet
 
 
 @pytest.fixture(scope="module", params=["v2.1", "v3.0"])
@@ -67,6 +69,47 @@ def test_a_leading_column_is_taken_back_by_its_offset(dataset: Path, tmp_path: P
     got = read(source, Clock(senses, 8), tmp_path)
     assert got.present["command"].tolist() == [False] * 2 + [True] * 21
     np.testing.assert_array_equal(got.senses["command"][2:, 0], writer.states(0, 23)[2:])
+
+
+@pytest.mark.parametrize("rate", [None, 5.0])
+@pytest.mark.parametrize("role", ["command", "sensation"])
+def test_no_frame_is_told_the_command_issued_after_it_was_seen(
+    dataset: Path, tmp_path: Path, role: Role, rate: float | None
+) -> None:
+    """An `action` is one, whatever its sense says; another column is where the sense says so."""
+    source = LeRobotSource(
+        dataset, {"told": Columns("action", 0, 4), "felt": Columns("observation.state", 0, 4)}
+    )
+    senses = SenseSet([Sense("told", [4], "rad", role=role), Sense("felt", [4], "rad", role=role)])
+    got = read(source, Clock(senses, 8, rate), tmp_path)
+    state = writer.states(0, 23 + writer.LEAD)
+    seen = np.arange(0, 23, 1 if rate is None else 2)  # the row of each frame
+    command = state[writer.LEAD :]
+    assert got.present["told"].tolist() == [False] + [True] * (len(seen) - 1)
+    np.testing.assert_array_equal(got.senses["told"][1:, 0], command[seen[1:] - 1])
+    late = int(role == "command")
+    np.testing.assert_array_equal(got.senses["felt"][1:, 0], state[seen[1:] - late])
+
+
+def test_an_offset_that_is_given_is_taken_as_it_is(dataset: Path, tmp_path: Path) -> None:
+    source = LeRobotSource(dataset, {"command": Columns("action", 0, 4, 0.0)})
+    senses = SenseSet([Sense("command", [4], "rad", role="command")])
+    got = read(source, Clock(senses, 8), tmp_path)
+    np.testing.assert_array_equal(got.senses["command"][:, 0], writer.states(0, 25)[2:])
+
+
+@pytest.mark.parametrize("offset", [-0.1, float("nan"), float("inf")])
+def test_an_offset_into_the_future_is_refused_in_one_line(offset: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"column action: offset \S+ must be at least 0 seconds"):
+        Columns("action", 0, 4, offset)
+    senses = {"a": {"column": "action", "start": 0, "stop": 4, "offset": offset}}
+    kind = "data_modules.sources.lerobot.LeRobotSource"
+    source = {"class_path": kind, "init_args": {"path": "x", "senses": senses}}
+    listed = {"senses": [{"name": "a", "shape": [4], "unit": "rad", "role": "command"}]}
+    group = {"sources": {"toy": {"source": source, "split": {}}}, "senses": listed}
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(group))
+    with pytest.raises(UserError, match="column action: offset"):
+        read_settings(tmp_path / "toy.yaml")
 
 
 def test_what_the_dataset_declares(dataset: Path) -> None:
