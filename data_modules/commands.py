@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from data_modules.files import write_text
+from data_modules.notes import counted
 from data_modules.prepare import catalogue
 from data_modules.prepare import prepare as prepare_store
 from data_modules.recording import Clock
@@ -95,8 +96,11 @@ def prepare(
     """
     name, source, clock = plan(path, config, size, rate)
     store = prepare_store(name, source, clock, out, limit, jobs)
-    done, listed = len(store.ids()), len(catalogue(name, source, clock, out).entries)
-    print(f"{store.path}: {done} of {listed} recordings")
+    done, listed = store.ids(), catalogue(name, source, clock, out).ids
+    print(f"{store.path}: {len(done)} of {len(listed)} recordings")
+    there = [i for i in listed[:limit] if i in set(done)]
+    for line in counted((i, note) for i in there for note in store.open(i).notes):
+        print(line)
 
 
 def data(

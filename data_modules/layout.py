@@ -52,6 +52,7 @@ class Layout:
         unit_labels: What is done in each unit.
         cameras: Names of the cameras.
         subjects: Names of the subjects.
+        notes: `SOURCE/RECORDING`, and what was odd about its files.
         windows: By split.
     """
 
@@ -62,6 +63,7 @@ class Layout:
         self.unit_names: list[str] = []
         self.unit_labels: list[str] = []
         self.cameras: list[str] = []
+        self.notes: list[tuple[str, str]] = []
         recordings = self._open()
         forces = [self._forces(r) for r in recordings] if self._tells_grip else []
         self.windows: dict[str, Windows] = {}
@@ -95,6 +97,7 @@ class Layout:
             for id in sorted(part):
                 recording = self.stores[source].open(id)
                 subjects.append(recording.subject)
+                self.notes += [(f"{source}/{id}", note) for note in recording.notes]
                 self.cameras = self.cameras or list(recording.cameras)
                 track = Track(self.stores[source], id, number, 0, len(self.unit_names))
                 out.append(_Opened(source, part[id], track, recording.frames, recording.spans))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data_modules.digest import STALE, digests
 from data_modules.layout import Layout, WindowPlan
+from data_modules.notes import counted
 from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
@@ -128,8 +129,11 @@ class DataModule(pl.LightningDataModule):
             prepare(name, config.source, self.clock, self.store, only=wanted)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the stores and lay out the windows; a second call does nothing."""
-        self._data  # noqa: B018
+        """Open the stores and lay out the windows; who trains is told what was odd about files."""
+        lines = counted(self._data.notes)
+        if stage == "fit" and self._place()[0] == 0:
+            for line in lines:
+                print(line, file=sys.stderr)
 
     def teardown(self, stage: str | None = None) -> None:
         """End the workers; Lightning calls it after each stage."""
