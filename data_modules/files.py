@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files: writing them whole or not at all, and finding them."""
 
 import os
 import re
@@ -41,3 +41,19 @@ def homeless(text: str) -> str:
 def shown_path(path: Path) -> str:
     """A path as people read it: from the folder that one works in, or from home."""
     return homeless(str(path))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder by name, in linked folders too, each folder once.
+
+    A link to nothing counts as a file.
+    """
+    seen: set[str] = set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(at)
+        if place in seen:  # linked twice, or to a folder that it lies in
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        yield from (Path(at, name) for name in sorted(names))

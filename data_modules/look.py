@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_modules.overview import aligned
-from data_modules.prepare import Catalogue, own_rate, store_path
+from data_modules.prepare import Catalogue, convert_one, own_rate, store_path
 from data_modules.recording import Clock, Entry, Recording
 from data_modules.sources.base import Source
 from data_modules.sources.contents import Contents
@@ -58,10 +58,9 @@ class Looked:
                 continue
             with tempfile.TemporaryDirectory(prefix="mssim-look-") as folder:
                 store = Store.create(Path(folder) / "store", self._name, {})
-                try:
-                    store.add(entry, self._source.convert, self._clock)
-                except UserError as error:
-                    self.problems.append(f"{entry.id}: cannot be read: {error}")
+                problem = convert_one(store, self._source, self._clock, entry)
+                if problem:
+                    self.problems.append(f"{entry.id}: cannot be read: {problem}")
                     continue
                 # What is mapped can still be drawn once its folder is gone.
                 yield self._noted(store.open(entry.id))

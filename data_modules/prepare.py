@@ -14,17 +14,22 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data_modules.files import write_text
+from data_modules.files import files_below, write_text
 from data_modules.recording import Clock, Entry
 from data_modules.sources.base import Source
 from data_modules.store import Store
 from mssim.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EROFS, errno.EPERM)
 
 
 class Catalogue:
@@ -59,11 +64,9 @@ def catalogue(name: str, source: Source, clock: Clock, root: Path) -> Catalogue:
     """
     index = store_path(name, source, clock, root) / "index.json"
     listing = _listing(source.path)
-    if index.exists():
-        known = json.loads(index.read_text())
-        if listing in (known["listing"], None):
-            entries = [_entry_from(e) for e in known["entries"]]
-            return Catalogue(entries, known["splits"])
+    known = _known(index)
+    if known is not None and listing in (known["listing"], None):
+        return Catalogue([_entry_from(e) for e in known["entries"]], known["splits"])
     entries = source.entries()
     declared = source.splits()
     splits = {k: list(v) for k, v in declared.items()} if declared else None
@@ -170,16 +173,30 @@ def _announce(name: str, todo: list[Entry], clock: Clock, path: Path) -> None:
 def _convert_all(store: Store, source: Source, clock: Clock, todo: list[Entry], jobs: int) -> None:
     from tqdm import tqdm
 
-    failed: list[str] = []
+    failed: dict[str, list[str]] = {}
     with tqdm(total=len(todo), desc=store.source, unit="rec", disable=None) as bar:
         for entry, problem in _converted(store, source, clock, todo, jobs):
             if problem:
-                failed.append(f"{entry.id}: {problem}")
-                bar.write(failed[-1], file=sys.stderr)
+                failed.setdefault(problem, []).append(entry.id)
             bar.update()
     if failed:
-        rest = f" ({len(failed)} of {len(todo)} recordings failed; the others are in the store)"
-        raise UserError(failed[0] + (rest if len(todo) > 1 else ""))
+        raise _complaint(failed, len(todo))
+
+
+def _complaint(failed: dict[str, list[str]], total: int) -> UserError:
+    """What went wrong, by problem: the first is raised, the others are printed before it."""
+    lines = []
+    for problem, ids in failed.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        lines.append(f"{min(ids)}{more}: {problem}")
+    first, *others = sorted(lines)
+    for line in others:
+        print(line, file=sys.stderr)
+    count = sum(len(ids) for ids in failed.values())
+    if total == 1:
+        return UserError(first)
+    rest = "; the others are in the store" if count < total else ""
+    return UserError(f"{first} ({count} of {total} recordings failed{rest})")
 
 
 def _converted(
@@ -188,32 +205,65 @@ def _converted(
     """Each entry once it is converted, with what went wrong, if anything did."""
     if jobs <= 1:
         for entry in todo:
-            yield entry, _convert_one(store, source, clock, entry)
+            yield entry, convert_one(store, source, clock, entry)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(jobs, context, end_with_parent, (os.getpid(), stop)) as pool:
-        futures = {pool.submit(_convert_one, store, source, clock, e): e for e in todo}
+        futures = {pool.submit(convert_one, store, source, clock, e): e for e in todo}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"a process that converts {store.source} was killed, as it is where memory runs "
+                f"out; run again with less than --jobs {jobs}: what is done is kept"
+            ) from None
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _convert_one(store: Store, source: Source, clock: Clock, entry: Entry) -> str | None:
+def convert_one(store: Store, source: Source, clock: Clock, entry: Entry) -> str | None:
+    """Convert one recording into a store.
+
+    Returns:
+        Why it cannot be read, on one line; None once it is in the store. A fault of a reader is
+        told like one of a file: the other recordings are worth having all the same.
+
+    Raises:
+        OSError: The store cannot be written to.
+    """
     if store.has(entry):  # another process was quicker
         return None
     try:
         store.add(entry, source.convert, clock)
     except UserError as error:
         return str(error)
+    except OSError as error:
+        at = Path(str(error.filename)) if error.filename else None
+        ours = error.errno in _DENIED if at is None else at.is_relative_to(store.path)
+        if error.errno in _FULL or ours:
+            raise
+        return _one_line(error)
+    except Exception as error:
+        return _one_line(error)
     return None
+
+
+def _one_line(error: Exception) -> str:
+    """What no reader foresaw, with the place that it came from."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: cannot be read ({error.strerror}); see that it is there to read"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{text} ({where}); please report this line, and leave the recording out"
 
 
 def end_with_parent(parent: int, stop: Any = None) -> None:
@@ -234,13 +284,13 @@ def end_with_parent(parent: int, stop: Any = None) -> None:
 
 
 def _disk_error(error: OSError, path: Path, entries: list[Entry], clock: Clock) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+    if error.errno in _FULL:
         need = _size(required_bytes(entries, clock))
         return UserError(
             f"{path}: no room to write ({error.strerror}); about {need} are needed in all; make "
             "room or choose another folder, then run again: what is done is kept"
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if error.errno in _DENIED:
         return UserError(f"{path}: {error.strerror}; choose a folder that can be written to")
     return error
 
@@ -265,17 +315,27 @@ def _listing(path: Path) -> str | None:
     if not path.exists():
         return None
     rows = []
-    for folder, _, files in os.walk(path):
-        for file in files:
-            stat = os.stat(os.path.join(folder, file))
-            rows.append([folder, file, stat.st_size, stat.st_mtime_ns])
+    for file in files_below(path):
+        with suppress(OSError):  # a link to nothing is nothing that is read
+            stat = file.stat()
+            rows.append([str(file.parent), file.name, stat.st_size, stat.st_mtime_ns])
     return _digest(sorted(rows))
+
+
+def _known(index: Path) -> dict[str, Any] | None:
+    """A store's index; None where there is none, or another program wrote it."""
+    try:
+        known = json.loads(index.read_text())
+        return known if {"listing", "entries", "splits"} <= known.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _save_index(path: Path, source: Source, listed: Catalogue) -> None:
     listing = _listing(source.path)
     file = path / "index.json"
-    if listing is None or (file.exists() and json.loads(file.read_text())["listing"] == listing):
+    known = _known(file)
+    if listing is None or (known is not None and known["listing"] == listing):
         return
     entries = [{**asdict(e), "files": [str(f) for f in e.files]} for e in listed.entries]
     write_text(file, json.dumps({"listing": listing, "entries": entries, "splits": listed.splits}))

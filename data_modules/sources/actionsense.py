@@ -11,12 +11,14 @@ counts: nothing is interpolated, and no value comes from after its time.
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.files import files_below
 from data_modules.recording import Clock, Entry
 from data_modules.resample import Index, Times, clock_times, frozen_frames, last_at_or_before
 from data_modules.sources.actionsense_file import UnusableError, open_file
@@ -95,7 +97,7 @@ class ActionSenseSource(Source):
     @staticmethod
     def matches(path: Path) -> bool:
         """Does the folder hold a recording of this format? Names only."""
-        return path.is_dir() and next(path.rglob(_LOG), None) is not None
+        return any(fnmatch(file.name, _LOG) for file in files_below(path))
 
     def entries(self) -> list[Entry]:
         """Recordings by time; `frames` counts at 10 Hz and is 0 where it cannot be read."""
@@ -134,7 +136,7 @@ class ActionSenseSource(Source):
 
     def _logs(self) -> list[tuple[Path, str, str]]:
         """File, time and subject of every recording, by time."""
-        found = ((path, _NAME.fullmatch(path.name)) for path in self.path.rglob(_LOG))
+        found = ((path, _NAME.fullmatch(path.name)) for path in files_below(self.path))
         logs = [(path, match["log"], match["subject"]) for path, match in found if match]
         return sorted(logs, key=lambda log: log[0].name)
 
