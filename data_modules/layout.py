@@ -64,7 +64,7 @@ class Layout:
         self.unit_labels: list[str] = []
         self.cameras: list[str] = []
         self.notes: list[tuple[str, str]] = []
-        recordings = self._open()
+        self._opened = recordings = self._open()
         forces = [self._forces(r) for r in recordings] if self._tells_grip else []
         self.windows: dict[str, Windows] = {}
         self._typical: dict[int, tuple[float, float]] = {}
@@ -83,6 +83,31 @@ class Layout:
                 () if split == "train" else plan.absent,
                 plan.past_actions,
             )
+
+    def why_none(self, split: str, source: str | None = None) -> str:
+        """Why a split has no windows, and what to do about it, on one line.
+
+        Args:
+            split: Its name.
+            source: Only of this source.
+        """
+        plan, train = self.plan, split == "train"
+        mine = [r for r in self._opened if r.split == split and source in (None, r.source)]
+        head = f"no {split} windows" if source is None else f"no {split} windows of {source}"
+        place = f"data.sources.{source or 'NAME'}.split.{split}"
+        if not mine:
+            return f"{head}; name recordings in {place}"
+        lengths = [span.stop - span.start for r in mine for span in r.spans]
+        if not lengths:
+            return f"{head}: nothing happens in its {len(mine)} recordings; name others in {place}"
+        stride, skip = (min(plan.strides), 0) if train else (1, plan.eval_skip)
+        needed = (plan.context + plan.predict - 1) * stride + 1 + skip
+        parts = f"context {plan.context}, predict {plan.predict}"
+        parts += f", stride {stride}" * (stride > 1) + f", eval_skip {skip}" * (skip > 0)
+        return (
+            f"{head}: the longest of its {len(lengths)} episodes has {max(lengths)} frames, a "
+            f"window takes {needed} ({parts}); lower data.predict, or name longer ones in {place}"
+        )
 
     @property
     def _tells_grip(self) -> bool:

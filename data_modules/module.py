@@ -242,12 +242,15 @@ class DataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> Loader | list[Loader]:
-        """Validation windows; an empty list where there are none."""
-        return self._eval_loader("val") if len(self.datasets["val"]) else []
+        """Validation windows; an empty list where no recordings are named for it."""
+        if not any(splits["val"] for splits in self._data.ids.values()):
+            return []
+        self._windows("val")
+        return self._eval_loader("val")
 
     def test_dataloader(self) -> Loader | list[Loader]:
         """Test windows; beside them, where `tests_rollouts`, one long window a unit."""
-        windows = self._test_windows()
+        windows = self._windows("test")
         short = self._eval_loader("test")
         if not self.tests_rollouts:
             return short
@@ -255,14 +258,15 @@ class DataModule(pl.LightningDataModule):
         return [short, self._kept(Loader(windows, plan, self.workers))]
 
     def predict_dataloader(self) -> Loader:
-        windows = self._test_windows()
+        windows = self._windows("test")
         plan = RolloutPlan(windows, self.horizon, self.rollouts, *self._place())
         return self._kept(Loader(windows, plan, self.workers))
 
-    def _test_windows(self) -> Windows:
-        windows = self.datasets["test"]
+    def _windows(self, split: str) -> Windows:
+        """The windows of a split, of which there must be some."""
+        windows = self.datasets[split]
         if not len(windows):
-            raise UserError("no test windows; name recordings in data.sources.NAME.split.test")
+            raise UserError(self._data.why_none(split))
         return windows
 
     def _eval_loader(self, split: str) -> Loader:
@@ -301,11 +305,13 @@ class DataModule(pl.LightningDataModule):
         return resolve(name, config.split, listed.entries, listed.splits, self.limit, people)
 
     def _check_trains(self) -> None:
-        for name, splits in self._data.ids.items():
+        for number, (name, splits) in enumerate(self._data.ids.items()):
             if not splits["train"]:
                 raise UserError(
                     f"sources.{name}.split.train is empty; name the recordings to train on"
                 )
+            if not (self.datasets["train"].source == number).any():
+                raise UserError(self._data.why_none("train", name))
 
     @cached_property
     def _data(self) -> Layout:
