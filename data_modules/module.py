@@ -372,6 +372,13 @@ class DataModule(pl.LightningDataModule):
             )
         if not 0 <= self.sense_dropout < 1:
             raise UserError(f"data.sense_dropout: {self.sense_dropout} must lie in [0, 1)")
+        for source, config in self.sources.items():
+            for name in getattr(config.source, "senses", ()):
+                if name not in self.clock.senses.names:
+                    raise UserError(
+                        f"data.sources.{source}.source.senses: no sense named {name!r}; there are "
+                        f"{', '.join(self.clock.senses.names)} in data.senses"
+                    )
         for name in self.absent:
             if name not in self.senses.names:
                 raise UserError(

@@ -23,7 +23,8 @@ def partners(unit: NDArray[np.int64], source: NDArray[np.int64], seed: int) -> N
         if len(names) < 2:
             raise UserError(
                 "shuffled-actions needs windows of two units of each source at least; "
-                "name more recordings in data.sources.NAME.split or raise data.limit"
+                "name more recordings in data.sources.NAME.split, raise data.limit, or leave that "
+                "row out: --model.controls '[copy-last-frame, held-action, no-action]'"
             )
         order = np.random.default_rng([seed, number]).permutation(names)
         # One cycle through a random order: nobody keeps his own.

@@ -8,6 +8,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from mssim.errors import UserError
@@ -87,6 +88,26 @@ def check_flags(given: Namespace) -> None:
             raise UserError(
                 f"trainer.plugins: {type(plugin).__name__} cannot be; checkpoints are written "
                 "whole or not at all by ours; leave it out"
+            )
+
+
+def check_watched(callbacks: Sequence[Callback], measured: Sequence[str]) -> None:
+    """See, before anything is trained, that what callbacks watch will be there.
+
+    Args:
+        callbacks: Of the Trainer.
+        measured: Names of what the module logs.
+
+    Raises:
+        UserError: One watches what nobody measures.
+    """
+    for callback in callbacks:
+        name = getattr(callback, "monitor", None)
+        if name is not None and name not in measured:
+            kind = type(callback).__name__
+            flag = "best.monitor" if kind == "Best" else f"trainer.callbacks: monitor of {kind}"
+            raise UserError(
+                f"{flag}: {name!r} is not measured; there are {', '.join(sorted(measured))}"
             )
 
 

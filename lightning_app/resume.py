@@ -27,7 +27,7 @@ _FREE = re.compile(
     # Where the recordings lie; that they are the same ones is seen from themselves.
     r"|data\.sources\.[^.]+\.source\.path"
     # What only `test` reads.
-    r"|model\.(perception|controls)(\..*)?"
+    r"|model\.(perception|controls|long)(\..*)?"
     # Its length follows the training's.
     r"|model\.lr_scheduler\.total_steps"
     rf"|trainer\.(?!({'|'.join(_TRAINER)})$).*"

@@ -33,7 +33,7 @@ from lightning_app.checkpoint import (
     folder_of,
     load_checkpoint,
 )
-from lightning_app.flags import as_list, check_flags, check_words, explained, loggers
+from lightning_app.flags import as_list, check_flags, check_watched, check_words, explained, loggers
 from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
@@ -119,7 +119,7 @@ class MssimCLI(LightningCLI):
         A broken `last.ckpt` ends this run, too: to go back to older weights is the user's to
         decide, by `--ckpt_path best`.
         """
-        self._check_schedule()
+        self._check_plan()
         path, last = self._named(), self._run_folder() / "checkpoints" / LAST
         if path is not None and path.suffix == RELEASED:
             raise UserError(
@@ -159,8 +159,10 @@ class MssimCLI(LightningCLI):
         beside = [Path(str(f)).parent / name for f in self.config[self.subcommand].config or []]
         return next((p for p in beside if p.exists()), Path(name))
 
-    def _check_schedule(self) -> None:
+    def _check_plan(self) -> None:
+        """See that the schedule is as long as the training, and that what is watched is there."""
         if isinstance(self.model, MssimModule):
+            check_watched(getattr(self.trainer, "callbacks", []), self.model.measured)
             told = self.model.schedule.check(self.trainer.max_steps)
             if told is not None and self.trainer.is_global_zero:
                 print(told)
@@ -197,6 +199,10 @@ class MssimCLI(LightningCLI):
                 print(done)
         except MisconfigurationException as error:
             raise UserError(plain(str(error))) from error
+        except RuntimeError as error:
+            if "Early stopping conditioned on metric" not in str(error):
+                raise
+            raise UserError(f"trainer.callbacks: {plain(str(error))}") from error
         except OSError as error:
             # A write that fails knows no file; all of ours go to the run's folder.
             if error.errno is not None and error.filename is None:

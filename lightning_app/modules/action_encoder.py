@@ -30,6 +30,8 @@ class ActionEncoder(MssimModule):
         seed: See `MssimModule`.
     """
 
+    measured = tuple(f"{s}/{n}" for s in ("train", "val") for n in ("loss", "ssl", "norm"))
+
     def __init__(
         self,
         senses: SenseSet,

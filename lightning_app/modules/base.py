@@ -36,7 +36,12 @@ class MssimModule(pl.LightningModule):
 
     Raises:
         UserError: The seed is negative.
+
+    Attributes:
+        measured: Names of what is logged while training, for callbacks to watch.
     """
+
+    measured: tuple[str, ...] = ()
 
     def __init__(
         self,

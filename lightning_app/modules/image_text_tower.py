@@ -30,6 +30,12 @@ class ImageTextTower(MssimModule):
         seed: See `MssimModule`.
     """
 
+    measured = (
+        *("train/loss", "train/scale", "val/loss"),
+        *("val/accuracy", "val/chance", "val/commonest"),
+        *("val/accuracy_verb", "val/chance_verb", "val/commonest_verb"),
+    )
+
     def __init__(
         self,
         width: int = 128,

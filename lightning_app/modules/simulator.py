@@ -35,7 +35,8 @@ from mssim.video.rollout import Rollout
 from mssim.video.simulator import LossWeights
 from mssim.video.unet import UNetConfig
 
-VALIDATION_CONTROLS: tuple[Control, ...] = ("copy-last-frame", "shuffled-actions")
+_SHUFFLED: Control = "shuffled-actions"
+VALIDATION_CONTROLS: tuple[Control, ...] = ("copy-last-frame", _SHUFFLED)
 _SCALE_WINDOWS = 128  # training windows that the residual's scale is measured on
 
 
@@ -71,6 +72,11 @@ class Simulator(MssimModule):
     Raises:
         UserError: The sampler does not go with the diffusion, or the tower's width is another.
     """
+
+    measured = (
+        *("train/loss", "train/video", "train/ssl", "train/norm"),
+        *("val/psnr", "val/over_copy", "val/over_shuffled", "val/motion", "val/gradient"),
+    )
 
     def __init__(
         self,
@@ -170,8 +176,8 @@ class Simulator(MssimModule):
         model = psnr["model"]
         self.log("val/psnr", model, prog_bar=True)
         self.log("val/over_copy", model - psnr["copy-last-frame"], prog_bar=True)
-        if "shuffled-actions" in psnr:
-            self.log("val/over_shuffled", model - psnr["shuffled-actions"], prog_bar=True)
+        if _SHUFFLED in psnr:
+            self.log("val/over_shuffled", model - psnr[_SHUFFLED], prog_bar=True)
 
     def _open_scoring(self, windows: Windows, tested: bool) -> None:
         """Choose rows and partners for these windows; `test` insists on all that it is asked."""
@@ -187,14 +193,15 @@ class Simulator(MssimModule):
             long_rows = LONG_ROWS if self.data.tests_rollouts else ()
             self.long_scoring = Scoring(long_rows, length=self.data.horizon)
         unit = windows.index.unit
-        try:
-            self.partner_of = partners(unit, windows.source, self.seed)
-        except UserError:
-            if tested:
-                raise
-            # A single unit has nobody to swap actions with, which is no reason not to train.
-            rows = tuple(r for r in rows if r != "shuffled-actions")
-            self.partner_of = np.arange(len(unit))
+        self.partner_of = np.arange(len(unit))
+        if _SHUFFLED in rows:
+            try:
+                self.partner_of = partners(unit, windows.source, self.seed)
+            except UserError:
+                if tested:
+                    raise
+                # A single unit has nobody to swap actions with, which is no reason not to train.
+                rows = tuple(r for r in rows if r != _SHUFFLED)
         self.scoring = Scoring(rows, judges)
 
     def _score(self, batch: Batch, split: str) -> None:

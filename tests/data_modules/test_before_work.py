@@ -67,3 +67,14 @@ def test_more_pixels_than_were_recorded_are_refused(toy: Path, tmp_path: Path) -
     )
     with pytest.raises(UserError, match="size: 64, but a was recorded with 32 x 32 pixels"):
         prepare(toy / "a", store, size=64)
+
+
+def test_a_sense_of_a_source_that_is_none_of_the_data_s_is_refused(
+    toy: Path, tmp_path: Path
+) -> None:
+    columns = {"armm": writer.COLUMNS["arm"], "hand": writer.COLUMNS["hand"]}
+    given = SourceConfig(writer.LeRobotSource(toy / "a", columns), Split(train=["0:3"]))
+    told = refused(toy, tmp_path, sources={"a": given})
+    assert told == (
+        "data.sources.a.source.senses: no sense named 'armm'; there are arm, hand in data.senses"
+    )

@@ -21,9 +21,9 @@ def refused(capsys: pytest.CaptureFixture[str], config: Path, *words: str) -> st
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--config", str(config), *words])
     assert stop.value.code == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("mssim: ") and "\n" not in said, said
-    return said.removeprefix("mssim: ")
+    said = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in said if line.startswith("mssim: ")] == said[-1:], said
+    return said[-1].removeprefix("mssim: ")
 
 
 def test_a_logger_of_the_config_writes_beside_ours(toy: Path, tmp_path: Path) -> None:
@@ -152,3 +152,37 @@ def test_a_file_that_is_no_config_or_no_checkpoint_is_told(
         told = refused(capsys, config, "--ckpt_path", str(file))
         assert told.startswith(f"{file}: not a readable checkpoint (it is another kind of file);")
         assert told.endswith("with --ckpt_path best or last")
+
+
+def watching(config: Path, monitor: str, **more: object) -> Path:
+    """The config, with EarlyStopping on a metric."""
+    table = yaml.safe_load(config.read_text())
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": monitor, "mode": "max"}}
+    table["trainer"]["callbacks"] = [stopping]
+    table["trainer"] |= more
+    config.write_text(yaml.safe_dump(table))
+    return config
+
+
+def test_early_stopping_on_what_is_not_measured_is_told_before_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, watching(write_config(tmp_path, toy), "val/pnsr"))
+    assert told.startswith("trainer.callbacks: monitor of EarlyStopping: 'val/pnsr' is not measur")
+    assert "val/psnr" in told and not (tmp_path / "run").exists()
+    told = refused(capsys, write_config(tmp_path, toy), "--best.monitor", "val/foo")
+    assert told.startswith("best.monitor: 'val/foo' is not measured; there are train/loss, ")
+
+
+def test_early_stopping_on_what_this_run_does_not_measure_is_told(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One validation unit has no partner, so there is nothing over shuffled actions."""
+    config = watching(write_config(tmp_path, toy), "val/over_shuffled")
+    told = refused(capsys, config, "--data.limit", "1")
+    assert told.startswith("trainer.callbacks: Early stopping conditioned on metric `val/over_shu")
+
+
+def test_early_stopping_on_what_is_measured_stops(toy: Path, tmp_path: Path) -> None:
+    fit(watching(write_config(tmp_path, toy), "val/psnr"), tmp_path / "run", 3)
+    assert checkpoint(tmp_path / "run")["global_step"] == 3

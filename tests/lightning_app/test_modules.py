@@ -104,6 +104,9 @@ def test_an_encoder_has_nothing_to_predict(
 ) -> None:
     config = str(write_config(tmp_path, toy, model="ActionEncoder"))
     main(["fit", "--config", config, "--trainer.max_steps", "1"])
+    cli = build(Path(config))
+    cli.trainer.fit(cli.model, cli.datamodule)
+    assert set(cli.model.measured) <= cli.trainer.callback_metrics.keys()
     main(["test", "--config", config])
     assert "test/loss" in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -121,6 +124,21 @@ def test_a_single_validation_unit_has_no_partner(toy: Path, tmp_path: Path) -> N
     assert "val/psnr" in seen and "val/over_copy" in seen and "val/over_shuffled" not in seen
 
 
+def test_a_single_test_unit_is_tested_without_its_partner_s_row(
+    toy: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["test", "--config", str(trained / "config.yaml"), "--run", str(tmp_path / "one")]
+    words += ["--ckpt_path", str(trained / "checkpoints" / "last.ckpt"), "--data.limit", "1"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(words)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    controls = "[copy-last-frame, held-action, no-action]"
+    assert said.endswith(f"or leave that row out: --model.controls '{controls}'")
+    main([*words, "--model.controls", controls])
+    assert (tmp_path / "one" / "metrics.json").exists()
+
+
 def test_the_gap_to_shuffled_actions_is_logged(toy: Path, tmp_path: Path) -> None:
     cli = build(write_config(tmp_path, toy), "--trainer.max_steps", "3")
     cli.trainer.fit(cli.model, cli.datamodule)
@@ -128,6 +146,7 @@ def test_the_gap_to_shuffled_actions_is_logged(toy: Path, tmp_path: Path) -> Non
     wanted = {"train/loss", "train/video", "train/ssl", "train/norm"}
     wanted |= {"val/psnr", "val/over_copy", "val/over_shuffled"}
     assert wanted <= seen.keys()
+    assert set(cli.model.measured) <= seen.keys()
     weights = cli.model.weights
     parts = weights.video * seen["train/video"] + weights.ssl * seen["train/ssl"]
     parts += weights.norm * seen["train/norm"]

@@ -127,6 +127,7 @@ def test_how_long_and_where_a_run_trains_may_change(toy: Path, tmp_path: Path) -
     try:
         words = ["--data.sources.toy.source.path", str(moved), "--data.workers", "1"]
         words += ["--data.store", str(tmp_path / "store"), "--trainer.log_every_n_steps", "1"]
+        words += ["--watch.rollout", "false", "--model.long", "false"]
         fit(config, tmp_path / "run", 3, *words)
     finally:
         moved.rename(toy)
