@@ -75,7 +75,7 @@ class Last(ModelCheckpoint):
         )
         self._step = 0
         self._whole = True
-        self._ended = False
+        self._validated = self._ended = False
 
     @property
     def state_key(self) -> str:
@@ -93,7 +93,7 @@ class Last(ModelCheckpoint):
         Lightning would leave it out, or score the windows that are left; it begins one anew whose
         first batch was begun, and none was done.
         """
-        if self._ended or trainer.state.fn != TrainerFn.FITTING:
+        if self._ended or self._validated or trainer.state.fn != TrainerFn.FITTING:
             return
         progress = checkpoint["loops"]["fit_loop"][_VALIDATION]
         progress["total"].update(_BEGUN)
@@ -106,6 +106,12 @@ class Last(ModelCheckpoint):
         self._last_global_step_saved = self._step = trainer.global_step
         self._ended = False
         wait(True)
+
+    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
+        self._validated = False
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         super().on_train_batch_end(trainer, *args, **kwargs)
