@@ -94,12 +94,13 @@ def test_a_table_that_was_killed_goes_on_and_a_second_call_does_nothing(
     spec, whole, cut = write_spec(tmp_path, toy), tmp_path / "whole", tmp_path / "cut"
     tables(words(spec, toy, whole))
     assert here == ["fit", "test"] * 4
-    kill(4 + 3)  # in the second training, a step after its checkpoint
+    kill(4 + 3)  # in the second training, in its last step
     with pytest.raises(Killed):
         tables(words(spec, toy, cut))
     kill(None)
     tables(words(spec, toy, cut))
-    assert "train 2 steps" in capsys.readouterr().out
+    # What stood before the validation at step 3 is kept.
+    assert "train 1 steps" in capsys.readouterr().out
     for name in ("table-0.csv", "table-0.md"):
         assert (cut / "out" / name).read_bytes() == (whole / "out" / name).read_bytes()
     for run in (whole / "runs").glob("*/what.json"):
