@@ -93,7 +93,7 @@ def make_claims(setting: Setting) -> None:
     path = PUBLISHED_CLAIMS if published else setting.own / PUBLISHED_CLAIMS.name
     write_text(path, page)
     for item in judged:
-        print(f"{item.outcome:14} {item.claim.name}")
+        print(f"{item.verdict:14} {item.claim.name}")
     print(f"wrote {path}")
 
 

@@ -8,8 +8,11 @@
       tests:
       - {metric: psnr, a: Ours multisensory, b: [UniSim verb], above: 0.0}
 
-A test says that a - b lies above (or below) a margin, for each row b. `fall` is the PSNR of the
-first predicted frame less that of the last, `last` that of the last.
+A test says that a - b lies above (or below) a margin, for each row b. With `below_share: 0.5` in
+its place, a - b is less than that share of what all senses bring in that table: of a less a under
+no action, where a is the table's reference. A margin in dB says nothing where it is more than that;
+a claim that therefore cannot fail is printed as such. `fall` is the PSNR of the first predicted
+frame less that of the last, `last` that of the last.
 """
 
 import re
@@ -21,20 +24,25 @@ from typing import Any
 import yaml
 
 from lightning_app.report.table import bracket
-from lightning_app.tables.collect import Measured, RowResult, difference
+from lightning_app.tables.collect import RowResult, difference, shortfall
 from lightning_app.tables.spec import Spec
 from mssim.errors import UserError
+from mssim.metrics.hierarchy import Spread
 from mssim.metrics.summary import UNIT_MEANS
 from mssim.metrics.verdict import Comparison, Outcome, verdicts
 
+NONE = "no-action"
+"""The row that knows nothing of any sense."""
 METRICS = (*UNIT_MEANS, "last", "fall")
 RULES = (
     "A comparison is decided when its 95 % interval (seeds and units resampled together, widened "
     "by Student's t for few seeds) excludes the margin and all seeds agree on the side. A claim "
     "holds when every comparison is decided in its favour, and does not hold when any is decided "
     "against it; p-values are those of Holm's procedure over all claims of this page, run or not. "
-    "*Robust* is an equivalence claim: the whole interval of the loss must lie below the margin, "
-    "so that a wide one is never robust."
+    "*Robust* is an equivalence claim: the whole interval of the loss, less the share of what all "
+    "senses bring (the reference less itself under no action, resampled along), must lie below 0, "
+    "so that a wide one is never robust. A claim whose margin is more than there is to lose cannot "
+    "fail, and is printed as such."
 )
 
 
@@ -48,6 +56,7 @@ class Inequality:
         b: Name of a row.
         margin: Of the difference, in the metric's unit.
         above: On which side of the margin.
+        share: Of a less a under no action; a - b is claimed to be less. There is no margin then.
     """
 
     metric: str
@@ -55,8 +64,12 @@ class Inequality:
     b: str
     margin: float
     above: bool
+    share: float | None = None
 
     def __str__(self) -> str:
+        if self.share is not None:
+            bring = f"{self.share:g} ({self.a} - {NONE})"
+            return f"{self.metric}: ({self.a} - {self.b}) - {bring} < 0"
         sign = ">" if self.above else "<"
         return f"{self.metric}: {self.a} - {self.b} {sign} {self.margin:g}"
 
@@ -107,6 +120,7 @@ class Judged:
         comparisons: One a test; empty where a row is missing.
         missing: Rows that are not finished.
         units: n of the comparisons.
+        empty: Why it cannot fail; None if it can.
     """
 
     claim: Claim
@@ -115,6 +129,12 @@ class Judged:
     comparisons: tuple[Comparison, ...]
     missing: tuple[str, ...]
     units: int
+    empty: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """As printed."""
+        return self.outcome if self.empty is None else "cannot fail"
 
 
 def read_claims(file: Path, spec_of: Callable[[str], Spec]) -> Claims:
@@ -140,6 +160,9 @@ def read_claims(file: Path, spec_of: Callable[[str], Spec]) -> Claims:
             if test.metric not in METRICS:
                 known = ", ".join(METRICS)
                 raise UserError(f"{file}: {claim.name}: metric {test.metric!r} is not of {known}")
+            if test.share is not None and test.a != spec.reference:
+                fault = f"below_share is of {spec.reference}, the table's reference, not {test.a}"
+                raise UserError(f"{file}: {claim.name}: {fault}")
             for row in (test.a, test.b):
                 try:
                     spec.row(row)
@@ -156,18 +179,19 @@ def judge(claims: Claims, results: Mapping[str, Mapping[str, RowResult]]) -> lis
         results: The finished rows of each table.
     """
     compared, missing = [], []
-    units = []
+    units, empty = [], []
     for claim in claims.claims:
         rows = results.get(claim.table, {})
         lacking = [n for t in claim.tests for n in (t.a, t.b) if n not in rows]
         missing.append(tuple(dict.fromkeys(lacking)))
         names = [] if lacking else list(dict.fromkeys(n for t in claim.tests for n in (t.a, t.b)))
-        measured = {name: rows[name].measured() for name in names}
-        compared.append(_compare(claim, measured, claims.seeds) if measured else ())
-        units.append(len(measured[names[0]].unit) if measured else 0)
+        found = {name: rows[name] for name in names}
+        compared.append(_compare(claim, found, claims.seeds) if found else ())
+        units.append(len(found[names[0]].measured().unit) if found else 0)
+        empty.append(_empty(claim, found) if found else None)
     judged = verdicts(compared)
-    parts = zip(claims.claims, judged, compared, missing, units, strict=True)
-    return [Judged(c, outcome, p, x, m, n) for c, (outcome, p), x, m, n in parts]
+    parts = zip(claims.claims, judged, compared, missing, units, empty, strict=True)
+    return [Judged(c, outcome, p, x, m, n, e) for c, (outcome, p), x, m, n, e in parts]
 
 
 def report(judged: Sequence[Judged], steps: Mapping[str, int], facts: Mapping[str, object]) -> str:
@@ -183,7 +207,7 @@ def report(judged: Sequence[Judged], steps: Mapping[str, int], facts: Mapping[st
     lines += ["| claim | verdict | p (Holm) | steps | seeds | n |"]
     lines.append("|---|---|---:|---:|---:|---:|")
     for item in judged:
-        cells = [f"{item.claim.name}: {item.claim.says}", f"**{item.outcome}**"]
+        cells = [f"{item.claim.name}: {item.claim.says}", f"**{item.verdict}**"]
         if item.comparisons:
             seeds = len(item.comparisons[0].spread.by_seed)
             numbers = steps[item.claim.table], seeds, item.units
@@ -192,7 +216,7 @@ def report(judged: Sequence[Judged], steps: Mapping[str, int], facts: Mapping[st
             cells += [""] * 4
         lines.append("| " + " | ".join(cells) + " |")
     for item in judged:
-        lines += ["", f"## {item.claim.name} ({item.claim.table}): {item.outcome}", ""]
+        lines += ["", f"## {item.claim.name} ({item.claim.table}): {item.verdict}", ""]
         lines += _details(item)
     return "\n".join(lines) + "\n"
 
@@ -217,7 +241,8 @@ def _details(item: Judged) -> list[str]:
     if not item.comparisons:
         lines = [f"Not run: {', '.join(item.missing)}.", ""]
         return lines + [f"- {test}" for test in item.claim.tests]
-    lines = ["| claimed | a - b [95 %] | by seed | p | alone |", "|---|---:|---:|---:|---|"]
+    head = [] if item.empty is None else [item.empty, ""]
+    lines = [*head, "| claimed | a - b [95 %] | by seed | p | alone |", "|---|---:|---:|---:|---|"]
     for test, comparison in zip(item.claim.tests, item.comparisons, strict=True):
         interval = comparison.spread.interval()
         digits = 2 if "psnr" in test.metric or test.metric in ("last", "fall") else 4
@@ -229,10 +254,30 @@ def _details(item: Judged) -> list[str]:
     return lines
 
 
-def _compare(claim: Claim, rows: Mapping[str, Measured], least: int) -> tuple[Comparison, ...]:
-    return tuple(
-        Comparison(difference(rows[t.a], rows[t.b], t.metric), t.margin, t.above, least)
-        for t in claim.tests
+def _compare(claim: Claim, rows: Mapping[str, RowResult], least: int) -> tuple[Comparison, ...]:
+    return tuple(Comparison(_spread(t, rows), t.margin, t.above, least) for t in claim.tests)
+
+
+def _spread(test: Inequality, rows: Mapping[str, RowResult]) -> Spread:
+    a, b = rows[test.a], rows[test.b]
+    if test.share is None:
+        return difference(a.measured(), b.measured(), test.metric)
+    return shortfall(a.measured(), b.measured(), a.measured(NONE), test.metric, test.share)
+
+
+def _empty(claim: Claim, rows: Mapping[str, RowResult]) -> str | None:
+    """Why a claim that little is lost cannot fail: its margin is more than there is to lose."""
+    for test in claim.tests:
+        if test.above or not test.margin > 0 or NONE not in rows[test.a].scores[0]:
+            return None
+        a = rows[test.a]
+        bring = difference(a.measured(), a.measured(NONE), test.metric).interval()
+        if not bring.high < test.margin:
+            return None
+    ends = bracket([bring.low, bring.high], 2, signed=True)
+    return (
+        f"It cannot fail: {test.margin:g} is more than all that the senses bring, "
+        f"{test.a} - {NONE} = {bring.value:+.2f} {ends}."
     )
 
 
@@ -242,10 +287,17 @@ def _claim(table: Mapping[str, Any]) -> Claim:
 
 
 def _tests(table: Mapping[str, Any]) -> list[Inequality]:
-    sides = table.keys() & {"above", "below"}
-    if len(sides) != 1 or not table.keys() <= {"metric", "a", "b", "above", "below"}:
-        raise ValueError(f"{dict(table)}: needs metric, a, b and one of above, below")
+    sides = table.keys() & {"above", "below", "below_share"}
+    if len(sides) != 1 or not table.keys() <= {"metric", "a", "b", *sides}:
+        raise ValueError(f"{dict(table)}: needs metric, a, b and one of above, below, below_share")
     side = sides.pop()
     rows = table["b"] if isinstance(table["b"], list) else [table["b"]]
-    margin = float(table[side])
-    return [Inequality(str(table["metric"]), table["a"], b, margin, side == "above") for b in rows]
+    margin, share = float(table[side]), None
+    if side == "below_share":
+        margin, share = 0.0, margin
+        if not 0 < share < 1:
+            raise ValueError(
+                f"below_share: {share:g} must lie between 0 and 1; all can be lost at 1"
+            )
+    metric, a = str(table["metric"]), table["a"]
+    return [Inequality(metric, a, b, margin, side == "above", share) for b in rows]

@@ -210,6 +210,17 @@ def difference(a: Measured, b: Measured, metric: str) -> Spread:
     return spread(_whole(a.means[metric] - b.means[metric]))
 
 
+def shortfall(a: Measured, b: Measured, none: Measured, metric: str, share: float) -> Spread:
+    """(A - b) - share (a - none): what b lacks, less a share of what a has over nothing, paired.
+
+    Raises:
+        UserError: As `difference`.
+    """
+    difference(a, b, metric), difference(a, none, metric)
+    top, low, nothing = (row.means[metric] for row in (a, b, none))
+    return spread(_whole((top - low) - share * (top - nothing)))
+
+
 def curve(values: Floats) -> list[Interval]:
     """A metric (S, U, P) by predicted frame."""
     return [_interval(frame) for frame in np.moveaxis(values, -1, 0)]

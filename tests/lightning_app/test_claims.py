@@ -103,6 +103,27 @@ def test_claims_are_held_against_the_rows(toy_spec: Spec, tmp_path: Path) -> Non
     assert "Not run: Softmax, Mean." in report(none, {}, {})
 
 
+def test_a_margin_is_a_share_of_what_the_senses_bring(toy_spec: Spec, tmp_path: Path) -> None:
+    """3.01 dB are lost of the 4.77 that the row has over no action: 63 %."""
+    one = {"metric": "psnr", "a": "Softmax", "b": "Mean"}
+    file = claims_file(
+        tmp_path, *({**one, key: value} for key, value in MARGINS), {**one, "above": 0.0}
+    )
+    claims = read_claims(file, lambda name: toy_spec)
+    found = results(toy_spec, Setting(runs=tmp_path / "runs"))
+    judged = judge(claims, {"table-0": found})
+    said = ["does not hold", "holds", "cannot fail", "holds", "holds"]
+    assert [j.verdict for j in judged] == said
+    text = report(judged, {"table-0": 4}, {})
+    assert "psnr: (Softmax - Mean) - 0.6 (Softmax - no-action) < 0" in text
+    assert "It cannot fail: 5 is more than all that the senses bring" in text
+    assert "Softmax - no-action = +4.77 [+4.77, +4.77]." in text
+    assert "| claim-2: so it is | **cannot fail** | " in text
+
+
+MARGINS = (("below_share", 0.6), ("below_share", 0.7), ("below", 5.0), ("below", 4.0))
+
+
 def test_too_few_seeds_decide_nothing(toy_spec: Spec, tmp_path: Path) -> None:
     file = claims_file(tmp_path, {"metric": "psnr", "a": "Softmax", "b": "Mean", "above": 0.0})
     claims = read_claims(file, lambda name: toy_spec)
@@ -116,6 +137,8 @@ def test_too_few_seeds_decide_nothing(toy_spec: Spec, tmp_path: Path) -> None:
     [
         ({"metric": "psnr", "a": "Softmax", "b": "Median", "above": 0}, "has no row 'Median'"),
         ({"metric": "fvd", "a": "Softmax", "b": "Mean", "above": 0}, "metric 'fvd' is not of mse"),
+        ({"metric": "psnr", "a": "Softmax", "b": "Mean", "below_share": 1}, "1 must lie between"),
+        ({"metric": "psnr", "a": "Mean", "b": "Softmax", "below_share": 0.5}, "Softmax, the table"),
         ({"metric": "psnr", "a": "Softmax", "b": "Mean"}, "needs metric, a, b and one of above"),
     ],
 )
@@ -230,7 +253,9 @@ def test_the_claims_of_the_house(monkeypatch: pytest.MonkeyPatch) -> None:
         *("less-drift", "four-frames-beat-one"),
     ]
     robust = claims.claims[2].tests
-    assert len(robust) == 4 and {(t.margin, t.above) for t in robust} == {(0.5, False)}
+    assert len(robust) == 4 and {(t.share, t.above) for t in robust} == {(0.5, False)}
+    # A margin in dB may be more than there is to lose.
+    assert all(t.margin <= 0 for c in claims.claims for t in c.tests if not t.above)
     assert {t.metric for c in claims.claims for t in c.tests} <= set(METRICS)
 
 
