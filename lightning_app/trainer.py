@@ -34,6 +34,7 @@ from lightning_app.checkpoint import (
     load_checkpoint,
 )
 from lightning_app.flags import as_list, check_flags, check_watched, check_words, explained, loggers
+from lightning_app.help import asked, help_on
 from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
@@ -267,6 +268,10 @@ def run_trainer(words: list[str]) -> None:
     Raises:
         UserError: A key, value, file or checkpoint is not as it should be.
     """
+    topic = asked(words)
+    if topic is not None:
+        print(help_on(words[0], topic))
+        return
     check_words(words)
     _quiet()
     _keep_memory()
