@@ -165,6 +165,24 @@ def data(
     print(f"{yaml}: a config; next: mssim fit --config {yaml}")
 
 
+def stores(store: Path = Path("stores"), remove: str | None = None) -> None:
+    """List the stores of a folder with size and owner; those with nothing in them are removed.
+
+    Args:
+        store: Folder that holds the stores.
+        remove: Name of a store to remove, too; `fit` makes it anew when it needs it.
+    """
+    from data_modules import stores as listing
+
+    gone = listing.remove(store, remove)
+    left = listing.list_stores(store)
+    print(listing.table(left))
+    total = sum(s.size for s in left) / 1e6
+    print(f"\n{len(left)} store{'s' * (len(left) != 1)}, {total:.1f} MB in {store}")
+    for dead in gone:
+        print(f"removed: {dead.path.name} ({dead.state})")
+
+
 def plan(
     path: Path, config: Path | None, size: int | None, rate: float | None
 ) -> tuple[str, Source, Clock]:

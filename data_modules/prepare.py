@@ -109,18 +109,27 @@ def prepare(
     try:
         store = Store.create(path, name, _identity(source, clock))
         store.sweep()
-        _save_index(path, source, listed)
-        gone = not source.path.exists()
-        todo = [e for e in entries if not (_is_there(store, e) if gone else store.has(e))]
-        if todo and gone:
-            raise UserError(f"{source.path} is not there, and {todo[0].id} is not in {path}")
-        if todo:
-            _check_size(name, source, clock)
-            _announce(name, todo, clock, path)
-            _convert_all(store, source, clock, todo, jobs)
+        try:
+            _save_index(path, source, listed)
+            _fill(store, source, clock, entries, jobs)
+        except BaseException:
+            store.discard_if_empty()
+            raise
     except OSError as error:
         raise _disk_error(error, path, entries, clock) from None
     return store
+
+
+def _fill(store: Store, source: Source, clock: Clock, entries: list[Entry], jobs: int) -> None:
+    """Convert what the store lacks."""
+    gone = not source.path.exists()
+    todo = [e for e in entries if not (_is_there(store, e) if gone else store.has(e))]
+    if todo and gone:
+        raise UserError(f"{source.path} is not there, and {todo[0].id} is not in {store.path}")
+    if todo:
+        _check_size(store.source, source, clock)
+        _announce(store.source, todo, clock, store.path)
+        _convert_all(store, source, clock, todo, jobs)
 
 
 def required_bytes(entries: Iterable[Entry], clock: Clock) -> int:

@@ -15,6 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,13 @@ class Store:
             pid = folder.name.rsplit(".", 2)[-2]
             if pid.isdigit() and not alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def discard_if_empty(self) -> None:
+        """Remove the store where nothing came of it, and nobody else is at work in it."""
+        if next((self.path / "recordings").iterdir(), None) is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()  # the folder of the stores, if this was the only one
 
     def ids(self) -> list[str]:
         """Recordings that are there, sorted."""

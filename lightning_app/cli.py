@@ -17,7 +17,7 @@ TRAINER_COMMANDS = {
 DATA_COMMANDS = {
     "record": "record the simulated kitchen as ActionSense: mssim record --out DIR",
     "prepare": "convert recordings to the store: mssim prepare PATH",
-    "data": "tell and show what is in a dataset: mssim data PATH",
+    "data": "tell and show what is in a dataset: mssim data PATH; in stores: mssim data --stores",
 }
 _DISK = {
     **dict.fromkeys(
@@ -91,6 +91,8 @@ def _data(command: str, words: list[str]) -> None:
     from data_modules import commands
     from lightning_app.plain import plain
 
+    if command == "data" and "--stores" in words:
+        command, words = "stores", [w for w in words if w != "--stores"]
     run = getattr(commands, command)
     # Not jsonargparse's `auto_cli`: it takes an argument named `config` for its own.
     parser = ArgumentParser(
