@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from data_modules.files import write_text
+from data_modules.images import Crop
 from data_modules.notes import counted
 from data_modules.prepare import catalogue
 from data_modules.prepare import prepare as prepare_store
@@ -32,12 +33,14 @@ class StoreSettings:
         senses: As in `DataModule`.
         size: As in `DataModule`.
         rate: As in `DataModule`.
+        crop: As in `DataModule`.
     """
 
     sources: dict[str, SourceConfig]
     senses: SenseSet
     size: int = SIZE
     rate: float | None = None
+    crop: Crop = "center"
 
 
 def record(
@@ -80,6 +83,7 @@ def prepare(
     config: Path | None = None,
     size: int | None = None,
     rate: float | None = None,
+    crop: Crop | None = None,
     limit: int | None = None,
     jobs: int = 1,
 ) -> None:
@@ -91,10 +95,11 @@ def prepare(
         config: A data file such as `configs/data/g1.yaml`; `fit` with it then finds the same store.
         size: Pixels a side; what the config says, or 64.
         rate: Frames a second; what the config says, or the dataset's own.
+        crop: `none` keeps all of a picture between black bars; what the config says, or `center`.
         limit: Only the first so many recordings.
         jobs: Processes that convert at once.
     """
-    name, source, clock = plan(path, config, size, rate)
+    name, source, clock = plan(path, config, size, rate, crop)
     store = prepare_store(name, source, clock, out, limit, jobs)
     done, listed = store.ids(), catalogue(name, source, clock, out).ids
     print(f"{store.path}: {len(done)} of {len(listed)} recordings")
@@ -111,6 +116,7 @@ def data(
     yaml: Path | None = None,
     size: int | None = None,
     rate: float | None = None,
+    crop: Crop | None = None,
     limit: int | None = None,
     recording: str | None = None,
     seconds: float = 60.0,
@@ -127,6 +133,7 @@ def data(
         yaml: Where to write the config; it is printed by default.
         size: Pixels a side; what the config says, or 64.
         rate: Frames a second; what the config says, or the dataset's own.
+        crop: `none` keeps all of a picture between black bars; what the config says, or `center`.
         limit: How many recordings are read; 10 by default.
         recording: Which recording to draw; the first one with a span by default.
         seconds: How much of it to draw.
@@ -137,7 +144,7 @@ def data(
 
     if yaml is not None and yaml.exists():
         raise UserError(f"yaml: {yaml} is there already; remove it or name another file")
-    name, source, clock = plan(path, config, size, rate)
+    name, source, clock = plan(path, config, size, rate, crop)
     contents, every = source.contents(), source.every_camera()
     listed = catalogue(name, every, clock, store)
     entries = look.chosen(listed.entries, limit or look.FEW, recording, path)
@@ -184,7 +191,7 @@ def stores(store: Path = Path("stores"), remove: str | None = None) -> None:
 
 
 def plan(
-    path: Path, config: Path | None, size: int | None, rate: float | None
+    path: Path, config: Path | None, size: int | None, rate: float | None, crop: Crop | None = None
 ) -> tuple[str, Source, Clock]:
     """Name, source and clock that a dataset is prepared with.
 
@@ -197,12 +204,13 @@ def plan(
     if config is None:
         source, senses = detect(path)
         name = re.sub(r"[^\w.-]+", "_", path.resolve().name) or "data"
-        return name, source, Clock(senses, size or SIZE, rate)
+        return name, source, Clock(senses, size or SIZE, rate, crop or "center")
     settings = read_settings(config)
     name = _pick(path, settings, config)
     source = copy(settings.sources[name].source)
     source.path = path
-    return name, source, Clock(settings.senses, size or settings.size, rate or settings.rate)
+    wanted = size or settings.size, rate or settings.rate, crop or settings.crop
+    return name, source, Clock(settings.senses, *wanted)
 
 
 def read_settings(file: Path) -> StoreSettings:

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data_modules.images import Crop
 from data_modules.overview import aligned
 from data_modules.prepare import Catalogue, convert_one, own_rate, store_path
 from data_modules.recording import Clock, Entry, Recording
@@ -95,8 +96,11 @@ def described(listed: Catalogue, contents: Contents, clock: Clock, split: Split)
     rows = [["camera", "pixels", "frames/s", "kept of each frame", "stored"]]
     for c in contents.cameras:
         size = f"{c.width} x {c.height}" if c.width else "unknown"
-        rows.append([c.name, size, fps, _kept(c.width, c.height), f"{clock.size} x {clock.size}"])
+        kept = _kept(c.width, c.height, clock.crop)
+        rows.append([c.name, size, fps, kept, f"{clock.size} x {clock.size}"])
     parts.append(aligned(rows))
+    if clock.crop == "center" and any(c.width != c.height for c in contents.cameras):
+        parts.append("frames are cropped to a square; `data.crop: none` (--crop none) keeps all")
     if contents.columns:
         rows = [["column", "type", "width"]]
         rows += [[c.name, c.dtype, "x".join(map(str, c.shape)) or "1"] for c in contents.columns]
@@ -116,7 +120,9 @@ def described(listed: Catalogue, contents: Contents, clock: Clock, split: Split)
     return "\n\n".join(parts)
 
 
-def _kept(width: int, height: int) -> str:
+def _kept(width: int, height: int, crop: Crop) -> str:
+    if crop == "none":
+        return "all" if width == height else "all, with black bars"
     if not width:
         return "the square in its centre"
     side = min(width, height)

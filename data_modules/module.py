@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data_modules.digest import STALE, digests
+from data_modules.images import Crop
 from data_modules.layout import Layout, WindowPlan
 from data_modules.notes import counted
 from data_modules.prepare import catalogue, prepare, store_path
@@ -39,6 +40,8 @@ class DataModule(pl.LightningDataModule):
         size: Pixels a side, S.
         rate: Frames a second; the source's own by default.
         store: Folder that holds the stores.
+        crop: How pictures become square: `center` keeps the square in their centre, `none` all of
+            them, between black bars.
         context: Context frames, H.
         predict: Frames to predict, P.
         predict_min: Where given, each training batch predicts between this many and `predict`.
@@ -76,6 +79,7 @@ class DataModule(pl.LightningDataModule):
         size: int = 64,
         rate: float | None = None,
         store: Path = Path("stores"),
+        crop: Crop = "center",
         context: int = 4,
         predict: int = 8,
         predict_min: int | None = None,
@@ -101,7 +105,7 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         self.sources = sources
         self.senses = senses.used(use_senses)
-        self.clock = Clock(senses, size, rate)
+        self.clock = Clock(senses, size, rate, crop)
         self.store = Path(store)
         self.context, self.predict, self.predict_min = context, predict, predict_min
         self.strides = [1] if strides is None else strides

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.files import files_below, write_text
+from data_modules.images import square_side
 from data_modules.recording import Clock, Entry
 from data_modules.sources.base import Source
 from data_modules.store import Store
@@ -156,7 +157,7 @@ def _check_size(name: str, source: Source, clock: Clock) -> None:
     """Refuse pictures with more pixels than were recorded: what is between them is not there."""
     contents = source.contents()
     for camera in contents.cameras:
-        side = min(camera.width, camera.height)
+        side = square_side(camera.width, camera.height, clock.crop)
         if contents.camera in (None, camera.name) and 0 < side < clock.size:
             raise UserError(
                 f"size: {clock.size}, but {name} was recorded with {camera.width} x "
@@ -308,6 +309,8 @@ def _identity(source: Source, clock: Clock) -> dict[str, Any]:
     kept = asdict(clock)
     for sense in kept["senses"]["senses"]:
         del sense["merge"]  # windows merge rows; a store holds them as they are
+    if clock.crop == "center":
+        del kept["crop"]  # as all stores were made before there was a choice
     return {
         "path": str(source.path.resolve()),
         "signature": source.signature(),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.images import Crop
 from mssim.senses import SenseSet
 
 
@@ -81,8 +82,10 @@ class Clock:
         senses: The senses to keep; a source fills those that it has.
         size: Pixels a side, S.
         rate: Frames a second; None keeps the source's own rate.
+        crop: How pictures become square.
     """
 
     senses: SenseSet
     size: int
     rate: float | None = None
+    crop: Crop = "center"

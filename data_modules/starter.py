@@ -57,6 +57,8 @@ def starter(
         "rate": clock.rate or (SLOW if (contents.fps or 0) > FAST else None),
         "batch_size": 8,
     }
+    if clock.crop != "center":
+        data["crop"] = clock.crop
     whole = {"run": f"runs/{name}", "data": {k: v for k, v in data.items() if v is not None}}
     whole |= {k: v for k, v in _template().items() if k not in whole}
     text = yaml.dump(whole, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.files import files_below
+from data_modules.images import Crop
 from data_modules.recording import Clock, Entry
 from data_modules.resample import Index, Times, clock_times, frozen_frames, last_at_or_before
 from data_modules.sources.actionsense_file import UnusableError, open_file
@@ -159,8 +160,8 @@ class ActionSenseSource(Source):
         with open_file(hdf5) as file:
             stamps, numbers, expected = frame_stamps(file, hdf5, notes)
             film = _Film(video, info, stamps, numbers, expected)
-            times, frozen, film_notes = film.write(draft, rate, clock.size)
-            reader = SenseReader(file, hdf5, times, 1.0 / rate, info, self.signals)
+            times, frozen, film_notes = film.write(draft, rate, clock.size, clock.crop)
+            reader = SenseReader(file, hdf5, times, 1.0 / rate, info, self.signals, clock.crop)
             for sense in senses:
                 _add_sense(draft, reader, sense)
             label_notes: list[str] = []
@@ -223,7 +224,7 @@ class _Film:
         self._interval = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1.0 / 30
 
     def write(
-        self, draft: Draft, rate: float, size: int
+        self, draft: Draft, rate: float, size: int, crop: Crop
     ) -> tuple[Times, NDArray[np.bool_], list[str]]:
         """Write the frames to the draft.
 
@@ -240,7 +241,7 @@ class _Film:
             times = clock_times(float(stamps[0]), float(stamps[-1]), rate)
             held = last_at_or_before(stamps, times)
             try:
-                frames = picked_frames(self._path, self._numbers[held], size)
+                frames = picked_frames(self._path, self._numbers[held], size, crop)
                 draft.add_frames(CAMERA, frames, len(times))
                 break
             except VideoEndedError as error:

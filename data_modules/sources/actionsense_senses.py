@@ -12,6 +12,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from data_modules.images import Crop, square_side
 from data_modules.resample import Times, is_fresh, last_at_or_before, sub_times
 from data_modules.sources import actionsense_pose as pose
 from data_modules.sources.actionsense_clock import ClockError, hours_off, jumped_at
@@ -104,6 +105,7 @@ class SenseReader:
         interval: Seconds between them.
         video: The world video's size, for gaze.
         signals: Settings.
+        crop: How its pictures become square.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class SenseReader:
         interval: float,
         video: VideoInfo,
         signals: Signals,
+        crop: Crop = "center",
     ) -> None:
         self._file = file
         self._path = path
@@ -121,6 +124,7 @@ class SenseReader:
         self._interval = interval
         self._video = video
         self._signals = signals
+        self._crop: Crop = crop
         self._seen: dict[str, Stream | UnusableError | None] = {}
         self.notes: list[str] = []
 
@@ -285,7 +289,7 @@ class SenseReader:
             return None
         whole = stream.take(last_at_or_before(stream.stamps, times)).clip(0.0, 1.0)
         size = np.array([self._video.width, self._video.height], np.float64)
-        side = size.min()
+        side = square_side(self._video.width, self._video.height, self._crop)
         # The same whole-pixel margin as in `data_modules.images.square_area`.
         pixels = np.stack([whole[..., 0], 1.0 - whole[..., 1]], axis=-1) * size
         return self._sampled((pixels - (size - side) // 2) / side, self._fresh(stream, times))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.images import square_area
+from data_modules.images import Crop, square_area
 from mssim.errors import UserError
 
 
@@ -57,16 +57,19 @@ def probe(path: Path) -> VideoInfo:
         raise _unreadable(path, error) from None
 
 
-def picked_frames(path: Path, index: NDArray[np.int64], size: int) -> Iterator[NDArray[np.uint8]]:
+def picked_frames(
+    path: Path, index: NDArray[np.int64], size: int, crop: Crop = "center"
+) -> Iterator[NDArray[np.uint8]]:
     """Decode once from the start and give the frames asked for, one at a time.
 
     Args:
         path: The video.
         index: int64 (N,), frame numbers, ascending; repeats give the same frame again.
         size: Side S of the result in pixels.
+        crop: How frames become square.
 
     Yields:
-        N times uint8 (S, S, 3) RGB: centre-cropped, area-resized.
+        N times uint8 (S, S, 3) RGB: made square, area-resized.
 
     Raises:
         VideoEndedError: The stream ends or breaks before frame `index[-1]`.
@@ -94,7 +97,7 @@ def picked_frames(path: Path, index: NDArray[np.int64], size: int) -> Iterator[N
             if frame is None:
                 raise VideoEndedError(number)
             if number in repeats:
-                picture = square_area(frame.to_ndarray(format="rgb24"), size)
+                picture = square_area(frame.to_ndarray(format="rgb24"), size, crop)
                 for _ in range(repeats[number]):
                     yield picture
             number += 1

@@ -121,7 +121,7 @@ class H2OSource(Source):
         taus = clock_times(0.0, float(times[-1]), rate)
         late = 0.02 / self.fps  # a tick that is early by rounding is not the frame before
         picks = last_at_or_before(times, taus + late)
-        draft.add_frames(CAMERA, _pictures(frames, picks.tolist(), clock.size), len(taus))
+        draft.add_frames(CAMERA, _pictures(frames, picks.tolist(), clock), len(taus))
         poses, notes = _poses(hands, count)
         for hand, name in enumerate(HANDS):
             if name not in clock.senses.names:
@@ -203,7 +203,7 @@ def _count(frames: Path) -> int:
     return len(names)
 
 
-def _pictures(folder: Path, picks: list[int], size: int) -> Iterator[NDArray[np.uint8]]:
+def _pictures(folder: Path, picks: list[int], clock: Clock) -> Iterator[NDArray[np.uint8]]:
     """The frames `picks`, uint8 (S, S, 3) each."""
     from PIL import Image
 
@@ -216,7 +216,7 @@ def _pictures(folder: Path, picks: list[int], size: int) -> Iterator[NDArray[np.
             raise UserError(
                 f"{file}: not readable as a picture ({error}); download it again"
             ) from None
-        yield square_area(frame, size)
+        yield square_area(frame, clock.size, clock.crop)
 
 
 def _poses(folder: Path, count: int) -> tuple[NDArray[np.float64], list[str]]:

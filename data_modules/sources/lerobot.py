@@ -177,7 +177,7 @@ class LeRobotSource(Source):
         taus = clock_times(0.0, (kept - 1) / self.fps, rate)
         picks = np.minimum(((taus + 1e-6) * self.fps + 1e-3).astype(int), kept - 1)
         for camera, film in films.items():
-            draft.add_frames(camera, film.frames(picks, clock.size), len(picks))
+            draft.add_frames(camera, film.frames(picks, clock.size, clock.crop), len(picks))
         times = np.arange(len(table)) / self.fps
         for name, columns in self.senses.items():
             sense = clock.senses[name]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.images import square_area
+from data_modules.images import Crop, square_area
 from data_modules.sources.parquet import read_columns
 from mssim.errors import UserError
 
@@ -87,12 +87,15 @@ class Clip:
             return []
         return [f"from_timestamp is {off:+.1f} frames off in {self.file.name}; frames are counted"]
 
-    def frames(self, picks: NDArray[np.int64], size: int) -> Iterator[NDArray[np.uint8]]:
+    def frames(
+        self, picks: NDArray[np.int64], size: int, crop: Crop = "center"
+    ) -> Iterator[NDArray[np.uint8]]:
         """Frames by their number in the episode, each uint8 (S, S, 3).
 
         Args:
             picks: int64 (N,), not decreasing.
             size: Pixels a side, S.
+            crop: How frames become square.
 
         Raises:
             UserError: The file is missing, is no video, or does not decode.
@@ -107,7 +110,7 @@ class Clip:
                 break
             times = repeats[wanted - place.start]
             if times:
-                yield from [square_area(frame.to_ndarray(format="rgb24"), size)] * times
+                yield from [square_area(frame.to_ndarray(format="rgb24"), size, crop)] * times
             wanted += 1
         if wanted < place.stop:
             raise UserError(
@@ -215,7 +218,9 @@ class Pictures:
         """Nothing is odd."""
         return []
 
-    def frames(self, picks: NDArray[np.int64], size: int) -> Iterator[NDArray[np.uint8]]:
+    def frames(
+        self, picks: NDArray[np.int64], size: int, crop: Crop = "center"
+    ) -> Iterator[NDArray[np.uint8]]:
         """As `Clip.frames`.
 
         Raises:
@@ -225,7 +230,7 @@ class Pictures:
         repeats = np.bincount(picks).tolist()
         for row, times in zip(self.order[: len(repeats)].tolist(), repeats, strict=True):
             if times:
-                yield from [square_area(self._picture(cells[row].as_py(), row), size)] * times
+                yield from [square_area(self._picture(cells[row].as_py(), row), size, crop)] * times
 
     def _picture(self, cell: object, row: int) -> NDArray[np.uint8]:
         """A cell's picture (H, W, 3): its bytes, or the path of a file."""

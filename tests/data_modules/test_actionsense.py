@@ -201,6 +201,10 @@ def test_gaze_is_told_in_the_stored_picture_from_its_top_left_corner(tmp_path: P
         file["eye-tracking-gaze/position/data"][...] = [0.0, 0.25]
     gaze = load(hdf5, ALL.select(["gaze"])).senses["gaze"]
     np.testing.assert_allclose(gaze[3, 0], [-70 / 180, 0.75], atol=1e-6)
+    whole = load(hdf5, ALL.select(["gaze"]), crop="none")
+    np.testing.assert_allclose(whole.senses["gaze"][3, 0], [0, (135 + 70) / 320], atol=1e-6)
+    bars = whole.cameras["world"][3].mean(axis=(1, 2))  # 48 rows, 27 of which are the picture
+    assert (bars[:10] == 0).all() and (bars[-10:] == 0).all() and (bars[12:-12] > 0).all()
 
 
 # ---- gotchas, by their numbers in the reference

@@ -44,3 +44,18 @@ def test_the_result_is_a_copy() -> None:
 def test_what_is_no_frame_is_refused(frame: np.ndarray, size: int) -> None:
     with pytest.raises(UserError, match=r"frame|size"):
         square_area(frame, size)
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (10, 6), (5, 10), (8, 8)])
+def test_a_letterboxed_frame_is_all_there_between_black_bars(shape: tuple[int, int]) -> None:
+    frame = np.full((*shape, 3), 200, np.uint8)
+    side = max(shape)
+    got = square_area(frame, side, "none")
+    assert got.shape == (side, side, 3)
+    rows, columns = (np.flatnonzero(got.any(axis=(a, 2))) for a in (1, 0))
+    for lit, length in zip((rows, columns), shape, strict=True):
+        assert len(lit) == length and lit[-1] - lit[0] == length - 1
+        assert abs(lit[0] - (side - 1 - lit[-1])) <= 1
+    assert (got[np.ix_(rows, columns)] == 200).all()
+    assert (square_area(frame, 2, "none") <= 200).all()
+    assert np.array_equal(square_area(frame, 4), square_area(frame, 4, "center"))

@@ -7,9 +7,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from helpers import lerobot_writer as writer
 
+from data_modules.images import Crop
 from data_modules.prepare import prepare
 from data_modules.recording import Clock
 from data_modules.store import Store
@@ -112,3 +115,38 @@ def test_what_cannot_be_removed_is_said(
         with pytest.raises(SystemExit):
             main(["data", "--stores", "--store", str(tmp_path), *map(str, words)])
         assert said in capsys.readouterr().err
+
+
+def test_cropped_and_letterboxed_stores_live_side_by_side(toy: Path, tmp_path: Path) -> None:
+    """And those that were made before there was a choice keep their name."""
+    wide = shutil.copytree(toy, tmp_path / "wide")
+    for file in wide.rglob("*.mp4"):
+        writer.write_video(file, [np.full((32, 64, 3), 200, np.uint8)] * 20)
+    crops: list[Crop] = ["center", "none"]
+    stores = [
+        prepare("wide", writer.source(wide), Clock(writer.senses(), 16, None, crop), tmp_path / "s")
+        for crop in crops
+    ]
+    assert "crop" not in stores[0].signature["clock"]
+    assert stores[1].signature["clock"]["crop"] == "none"
+    assert len(list_stores(tmp_path / "s")) == 2
+    cut, whole = (s.open("episode_000000").cameras["top"][0].mean(axis=(1, 2)) for s in stores)
+    assert (cut > 190).all()
+    assert (whole[:4] == 0).all() and (whole[12:] == 0).all() and (whole[5:11] > 190).all()
+
+
+def test_crop_is_a_setting_of_data_and_told_by_it(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = shutil.copytree(toy, tmp_path / "wide") / "meta/info.json"
+    table = json.loads(info.read_text())
+    table["features"][writer.CAMERA]["shape"] = [32, 64, 3]
+    info.write_text(json.dumps(table))
+    words = ["data", str(tmp_path / "wide"), "--out", str(tmp_path), "--size", "16"]
+    main(words)
+    cropped = capsys.readouterr().out
+    assert "64 x 32 " in cropped and "the centre 32 x 32" in cropped and "crop: none" in cropped
+    main([*words, "--crop", "none", "--yaml", str(tmp_path / "a.yaml")])
+    assert "all, with black bars" in capsys.readouterr().out
+    whole = yaml.safe_load((tmp_path / "a.yaml").read_text())
+    assert whole["data"]["crop"] == "none"

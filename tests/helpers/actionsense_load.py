@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import yaml
 
+from data_modules.images import Crop
 from data_modules.recording import Clock, Recording
 from data_modules.sources.actionsense import ActionSenseSource
 from data_modules.store import Store
@@ -26,7 +27,12 @@ SECONDS = 6.0
 
 
 def load(
-    hdf5: Path, senses: SenseSet = ALL, size: int = 48, rate: float | None = None, **arguments: Any
+    hdf5: Path,
+    senses: SenseSet = ALL,
+    size: int = 48,
+    rate: float | None = None,
+    crop: Crop = "center",
+    **arguments: Any,
 ) -> Recording:
     """Through the store, as `mssim prepare` goes."""
     source = ActionSenseSource(hdf5.parent, **arguments)
@@ -34,7 +40,7 @@ def load(
     # A store of its own for each call: one that has the recording would keep it as it is.
     path = hdf5.parents[2] / "stores" / uuid.uuid4().hex
     store = Store.create(path, "actionsense", source.signature())
-    store.add(entry, source.convert, Clock(senses, size, rate))
+    store.add(entry, source.convert, Clock(senses, size, rate, crop))
     return store.open(entry.id)
 
 
