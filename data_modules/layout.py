@@ -100,7 +100,8 @@ class Layout:
         lengths = [span.stop - span.start for r in mine for span in r.spans]
         if not lengths:
             return f"{head}: nothing happens in its {len(mine)} recordings; name others in {place}"
-        stride, skip = (min(plan.strides), 0) if train else (1, plan.eval_skip)
+        stride = min(plan.strides if train else plan.eval_strides)
+        skip = 0 if train else plan.eval_skip
         needed = (plan.context + plan.predict - 1) * stride + 1 + skip
         parts = f"context {plan.context}, predict {plan.predict}"
         parts += f", stride {stride}" * (stride > 1) + f", eval_skip {skip}" * (skip > 0)

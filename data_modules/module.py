@@ -20,7 +20,7 @@ from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
-from data_modules.splits import SourceConfig, check_apart, left_out, resolve
+from data_modules.splits import NAMES, SourceConfig, check_apart, left_out, resolve
 from data_modules.statistics import statistics
 from data_modules.store import Store
 from data_modules.text import Detail
@@ -125,8 +125,9 @@ class DataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Convert what the splits need and the stores lack."""
-        for name, splits in self._all_splits().items():
-            config, wanted = self.sources[name], {i for ids in splits.values() for i in ids}
+        splits = self._all_splits()
+        for name, config in self._used.items():
+            wanted = {i for ids in splits[name].values() for i in ids}
             there = catalogue(name, config.source, self.clock, self.store).entries
             for line in left_out(config.split, there, config.source.people):
                 print(f"{name}: {line}", file=sys.stderr)
@@ -202,14 +203,21 @@ class DataModule(pl.LightningDataModule):
         """Mean and std by sense, each float32 (sources, *shape), from the training split only.
 
         No number's std is below a twentieth of its own range, see `statistics.FLOOR`; it is 1 where
-        the number is constant, or the source lacks the sense.
+        the number is constant, or the source lacks the sense. A source that trains nothing takes
+        those of all training recordings together.
 
         Raises:
-            UserError: A source has nothing to train on.
+            UserError: No source has anything to train on.
         """
         self._check_trains()
+        parts = {
+            name: (self._data.stores[name], splits["train"])
+            for name, splits in self._data.ids.items()
+            if splits["train"]
+        }
+        every = list(parts.values())
         found = [
-            statistics(self._data.stores[name], self._data.ids[name]["train"], self.senses)
+            statistics([parts[name]] if name in parts else every, self.senses)
             for name in self.sources
         ]
         return {
@@ -295,8 +303,15 @@ class DataModule(pl.LightningDataModule):
         check_apart(found, {name: c.source.path for name, c in self.sources.items()})
         return found
 
+    @property
+    def _used(self) -> dict[str, SourceConfig]:
+        """The sources of which anything is used: of no others need the files be there."""
+        return {n: c for n, c in self.sources.items() if not c.split.is_empty}
+
     def _splits(self, name: str) -> dict[str, list[str]]:
         config = self.sources[name]
+        if config.split.is_empty:
+            return {part: [] for part in NAMES}
         listed = catalogue(name, config.source, self.clock, self.store)
         count = listed.entries[0].key.get("cameras", 1)
         if count > 1:
@@ -309,12 +324,11 @@ class DataModule(pl.LightningDataModule):
         return resolve(name, config.split, listed.entries, listed.splits, self.limit, people)
 
     def _check_trains(self) -> None:
+        if not any(splits["train"] for splits in self._data.ids.values()):
+            empty = " and ".join(f"sources.{name}.split.train is empty" for name in self.sources)
+            raise UserError(f"{empty}; name the recordings to train on")
         for number, (name, splits) in enumerate(self._data.ids.items()):
-            if not splits["train"]:
-                raise UserError(
-                    f"sources.{name}.split.train is empty; name the recordings to train on"
-                )
-            if not (self.datasets["train"].source == number).any():
+            if splits["train"] and not (self.datasets["train"].source == number).any():
                 raise UserError(self._data.why_none("train", name))
 
     @cached_property
@@ -322,7 +336,7 @@ class DataModule(pl.LightningDataModule):
         ids = self._all_splits()
         stores = {
             name: Store(store_path(name, c.source, self.clock, self.store))
-            for name, c in self.sources.items()
+            for name, c in self._used.items()
         }
         wanted = WindowPlan(
             self.senses,

@@ -14,6 +14,7 @@ from data_modules.sources.base import Source
 from mssim.errors import UserError
 
 NAMES = ("train", "val", "test")
+Items = list[str] | Literal["all"]
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,31 @@ class Split:
     Args:
         by: What the lists name: `recording` ids or ranges such as `0:63` in the source's order,
             `subject` names, or the splits that the `dataset` itself declares.
-        train: What trains; may be empty where trained weights are scored.
-        val: What validates; may be empty.
-        test: What tests; may be empty.
+        train: What trains, a list or the word `all`; may be empty where trained weights are scored,
+            or another source trains.
+        val: What validates, in the same way; may be empty.
+        test: What tests, in the same way; may be empty.
     """
 
     by: Literal["recording", "subject", "dataset"] = "recording"
-    train: list[str] = field(default_factory=list)
-    val: list[str] = field(default_factory=list)
-    test: list[str] = field(default_factory=list)
+    train: Items = field(default_factory=list)
+    val: Items = field(default_factory=list)
+    test: Items = field(default_factory=list)
 
     def items(self, name: str) -> list[str]:
-        """The list of one split, by name."""
+        """What is named for one split; nothing where it takes all."""
+        return [] if self.takes_all(name) else list(self._of(name))
+
+    def takes_all(self, name: str) -> bool:
+        """Whether one split is every recording of the source."""
+        return self._of(name) == "all"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the source is used."""
+        return not any(self._of(name) for name in NAMES)
+
+    def _of(self, name: str) -> Items:
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
 
@@ -93,7 +107,7 @@ def resolve(
                     f"{item.split(':')[0] + ':'!r}"
                 )
             ids |= found
-        chosen[part] = [e.id for e in entries if e.id in ids]
+        chosen[part] = [e.id for e in entries if e.id in ids or split.takes_all(part)]
     for i, first in enumerate(NAMES):
         for second in NAMES[i + 1 :]:
             both = [x for x in chosen[first] if x in set(chosen[second])]

@@ -36,20 +36,22 @@ CHUNK = 4096
 
 Moments = tuple[NDArray[np.float32], NDArray[np.float32]]
 
+Part = tuple[Store, Sequence[str]]
+"""A store, and the ids of the recordings in it that train."""
 
-def statistics(store: Store, ids: Sequence[str], senses: SenseSet) -> dict[str, Moments]:
-    """Mean and std by sense, each float32 (*shape); 0 and 1 where the source lacks the sense.
+
+def statistics(parts: Sequence[Part], senses: SenseSet) -> dict[str, Moments]:
+    """Mean and std by sense, each float32 (*shape); 0 and 1 where no recording has the sense.
 
     Args:
-        store: The source's store.
-        ids: Its training recordings.
+        parts: Training recordings, of one store or of several; cached in the first.
         senses: Which senses.
     """
-    file = _cache(store, ids, senses)
+    file = _cache(parts, senses)
     if file.exists():
         with np.load(file, allow_pickle=False) as saved:
             return {n: (saved[f"mean.{n}"], saved[f"std.{n}"]) for n in senses.names}
-    recordings = [store.open(i) for i in ids]
+    recordings = [store.open(i) for store, ids in parts for i in ids]
     out = {s.name: _moments(recordings, s) for s in senses}
     arrays = {f"mean.{n}": m for n, (m, _) in out.items()}
     arrays |= {f"std.{n}": s for n, (_, s) in out.items()}
@@ -96,9 +98,11 @@ def _rows(recordings: Sequence[Recording], sense: Sense) -> Iterator[NDArray[np.
                     yield rows
 
 
-def _cache(store: Store, ids: Sequence[str], senses: SenseSet) -> Path:
+def _cache(parts: Sequence[Part], senses: SenseSet) -> Path:
     rule = f"{FLOOR} of its own range"  # numbers of another rule are not these
-    key = hashlib.sha256("\n".join([rule, *senses.names, *ids]).encode())
-    for i in ids:
-        key.update((store.path / "recordings" / i / "meta.json").read_bytes())
-    return store.path / f"statistics-{key.hexdigest()[:16]}.npz"
+    key = hashlib.sha256("\n".join([rule, *senses.names]).encode())
+    for store, ids in parts:
+        for i in ids:
+            key.update(f"\n{i}\n".encode())
+            key.update((store.path / "recordings" / i / "meta.json").read_bytes())
+    return parts[0][0].path / f"statistics-{key.hexdigest()[:16]}.npz"

@@ -27,7 +27,7 @@ def moments(
         draft.finish(0.1, [Span(0, n, "x")])
 
     store.add(Entry("a", "S00", (), len(values)), convert, Clock(senses, 4))
-    return statistics(store, ["a"], senses)["it"]
+    return statistics([(store, ["a"])], senses)["it"]
 
 
 def test_a_turn_in_rad_is_not_floored_by_steps_in_cm(tmp_path: Path) -> None:

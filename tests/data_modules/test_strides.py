@@ -36,3 +36,9 @@ def test_what_trained_at_one_stride_is_not_tested_at_another(toy: Path) -> None:
     for wrong in ([1], [], [3, 0]):
         with pytest.raises(UserError, match=r"data\.eval_strides: .* must be among data\.strides"):
             module(toy, strides=[3], eval_strides=wrong)
+
+
+def test_a_window_that_is_too_long_to_test_is_told_with_its_own_stride(toy: Path) -> None:
+    data = module(toy, strides=[1, 4], eval_strides=[4])
+    with pytest.raises(UserError, match=r"40 frames, a window takes 45 .*stride 4"):
+        data.test_dataloader()
