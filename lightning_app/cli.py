@@ -11,8 +11,8 @@ from mssim.errors import UserError
 TRAINER_COMMANDS = {
     "fit": "train a module: mssim fit --config configs/g1.yaml",
     "validate": "score a run's best weights on the validation split",
-    "test": "write a run's metric table and drift plot: mssim test --config runs/g1/config.yaml",
-    "predict": "write a run's rollout videos: mssim predict --config runs/g1/config.yaml",
+    "test": "write a run's metric table and drift plot: mssim test runs/g1 [--on OTHER_RECORDINGS]",
+    "predict": "write a run's rollout videos: mssim predict runs/g1 [--on OTHER_RECORDINGS]",
 }
 DATA_COMMANDS = {
     "record": "record the simulated kitchen as ActionSense: mssim record --out DIR",
@@ -80,9 +80,10 @@ def _end(stop: Stopped) -> None:
 
 
 def _train(words: list[str]) -> None:
+    from lightning_app.elsewhere import spelled_out
     from lightning_app.trainer import run_trainer
 
-    run_trainer(words)
+    run_trainer(spelled_out(words))
 
 
 def _data(command: str, words: list[str]) -> None:
