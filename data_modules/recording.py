@@ -65,6 +65,8 @@ class Entry:
         files: What it will be read from; their sizes and times tell a changed recording.
         frames: About how many frames it will have, for telling the size before starting.
         key: What the source needs to find it again.
+        facts: What the dataset's metadata say of it and conversion uses, such as frames a second:
+            like the files, they tell a changed recording.
     """
 
     id: str
@@ -72,6 +74,7 @@ class Entry:
     files: tuple[Path, ...]
     frames: int
     key: dict[str, Any] = field(default_factory=dict)
+    facts: str = ""
 
 
 @dataclass(frozen=True)

@@ -222,8 +222,10 @@ class Store:
 
 
 def fingerprint(entry: Entry) -> list[list[Any]]:
-    """Name, size and time of each file that a recording is made from."""
-    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in entry.files if p.exists()]
+    """Name, size and time of each file that a recording is made from, and its facts."""
+    there = (p for p in entry.files if p.exists())
+    files = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in there]
+    return [*files, [entry.facts]] if entry.facts else files
 
 
 def _write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -6,6 +6,7 @@ v2.1 has one parquet and one mp4 an episode. v3.0 packs many episodes into each 
 Letters: R rows of an episode, N frames on the common clock, K samples a frame interval.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -233,7 +234,8 @@ class LeRobotSource(Source):
         names = [episode.data, *(v["file"] for v in episode.videos.values())]
         files = tuple(self.path / name for name in names if name)
         subject = self.subject or self.info.robot
-        return Entry(_episode_id(episode.index), subject, files, episode.length, key)
+        facts = json.dumps([subject, self.fps, episode.length, episode.text, episode.videos])
+        return Entry(_episode_id(episode.index), subject, files, episode.length, key, facts)
 
     def _rows(self, entry: Entry) -> Rows:
         """The rows of one episode, as many as its metadata say."""

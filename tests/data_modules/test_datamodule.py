@@ -163,25 +163,6 @@ def test_numbers_out_of_range_are_told(toy: Path) -> None:
     assert module(toy, sources={"a": config(toy, val=[])}).val_dataloader() == []
 
 
-def test_episodes_shorter_than_a_window_are_named_as_the_cause(toy: Path) -> None:
-    """They came out as an empty split, "name recordings", or "lower batch_size"."""
-    frames = r"episodes has 40 frames, a window takes"
-    data = module(toy, predict=40)
-    for split, loader in (("val", data.val_dataloader), ("test", data.test_dataloader)):
-        place = rf"name longer ones in data\.sources\.NAME\.split\.{split}$"
-        told = (
-            rf"^no {split} windows: the longest of its \d {frames} 44 \(context 4, predict 40\); "
-        )
-        with pytest.raises(UserError, match=rf"{told}lower data\.predict, or {place}"):
-            loader()
-    with pytest.raises(UserError, match=rf"^no train windows of a: .* {frames} 44 \(context 4, p"):
-        data.train_dataloader()
-    with pytest.raises(UserError, match=rf"{frames} 45 \(context 4, predict 8, stride 4\)"):
-        module(toy, strides=[4, 5]).statistics()
-    with pytest.raises(UserError, match=rf"{frames} 42 \(context 4, predict 8, eval_skip 30\)"):
-        module(toy, eval_skip=30).test_dataloader()
-
-
 def test_sentences_say_how_firmly_a_hand_holds(toy: Path) -> None:
     touch = {"left_tactile": writer.Columns("observation.state", 0, 1)}
     source = SourceConfig(writer.LeRobotSource(toy / "a", touch), Split(train=["0:2"], test=["2:"]))

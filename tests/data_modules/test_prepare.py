@@ -142,6 +142,27 @@ def test_a_changed_recording_is_converted_again(tmp_path: Path) -> None:
     assert store.open("episode_000001").cameras["top"].max() < 20
 
 
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_changed_metadata_convert_what_they_tell_of_again(tmp_path: Path, version: str) -> None:
+    """A mended fps or text left the store as it was, with the old rate and the old words."""
+    data = writer.write_lerobot(tmp_path / "toy", version, episodes=2, frames=12)
+    store = prepare("toy", writer.source(data), CLOCK, tmp_path / "stores")
+    file = data / "meta/episodes.jsonl"
+    if version == "v3.0":
+        file = data / "meta/episodes/chunk-000/file-000.parquet"
+        writer.edit_rows(file, tasks=[["Push."], ["Squeeze the square."]])
+    else:
+        file.write_text(file.read_text().replace("Slide the square.", "Push."))
+    metas = {i: store.path / "recordings" / i / "meta.json" for i in store.ids()}
+    before = {i: meta.stat().st_mtime_ns for i, meta in metas.items()}
+    prepare("toy", writer.source(data), CLOCK, tmp_path / "stores")
+    assert store.open("episode_000000").spans[0].text == "Push."
+    assert metas["episode_000001"].stat().st_mtime_ns == before["episode_000001"]
+    writer.edit_info(data, fps=9)
+    prepare("toy", writer.source(data), CLOCK, tmp_path / "stores")
+    assert {store.open(i).interval for i in store.ids()} == {1 / 9}
+
+
 def test_one_broken_recording_does_not_stop_the_others(tmp_path: Path) -> None:
     data = writer.write_lerobot(tmp_path / "toy", episodes=3, frames=12)
     (data / f"videos/chunk-000/{writer.CAMERA}/episode_000001.mp4").unlink()
