@@ -26,6 +26,7 @@ _OURS = {
     ),
 }
 """By flag, the values that can be, and why not others."""
+_CONFIG = ("--config", "-c")
 _PRECISIONS = (None, "32-true", "32", 32, "bf16-mixed", "bf16", "16-mixed", "16", 16)
 
 
@@ -39,7 +40,7 @@ def check_words(words: Sequence[str]) -> None:
         UserError: No config is named, or one that is no config.
     """
     flags = [word.partition("=")[0] for word in words[1:]]
-    told = ("--config", "--data", "--help", "-h", "--print_config")
+    told = (*_CONFIG, "--data", "--help", "-h", "--print_config")
     if not any(flag in told or flag.startswith(("--data.", "--help.")) for flag in flags):
         config = "configs/g1.yaml" if words[0] == "fit" else "runs/g1/config.yaml"
         mine = ", or write one for your recordings with mssim data PATH --yaml mine.yaml"
@@ -50,7 +51,7 @@ def check_words(words: Sequence[str]) -> None:
     for word, value in zip(words, [*words[1:], ""], strict=True):
         name, given, same = word.partition("=")
         file = Path(same if given else value)
-        if name == "--config" and file.is_file():
+        if name in _CONFIG and file.is_file():
             _check_config(file)
 
 

@@ -136,6 +136,14 @@ def test_a_command_without_a_config_says_how_to_name_one(
     assert "\n" not in told
 
 
+def test_a_config_has_a_short_flag(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "-c", str(write_config(tmp_path, toy)), "--data.size", "0"])
+    assert capsys.readouterr().err.strip() == "mssim: data.size: 0 must be at least 1"
+
+
 def test_a_file_that_is_no_config_or_no_checkpoint_is_told(
     trained: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
