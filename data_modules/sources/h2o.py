@@ -54,13 +54,17 @@ _PLACE = re.compile(r"(?P<subject>subject\d+)/[a-z]\d+/\d+")
 
 @dataclass(frozen=True)
 class _Action:
-    """A line of an action list: frames [start, stop] of a recording as recorded, both included."""
+    """A line of an action list: frames [start, stop] of a recording as recorded, both included.
+
+    Where the line is broken, `problem` says how, and its take is refused.
+    """
 
     split: str
     place: str
-    start: int
-    stop: int
-    text: str
+    start: int = 0
+    stop: int = 0
+    text: str = ""
+    problem: str = ""
 
 
 class H2OSource(Source):
@@ -115,6 +119,9 @@ class H2OSource(Source):
         for sense in clock.senses:
             if sense.name in HANDS and sense.shape != [JOINTS, 3]:
                 raise UserError(f"sense {sense.name}: shape {sense.shape} must be [{JOINTS}, 3]")
+        problem = next((a.problem for a in self._of(entry.key["place"]) if a.problem), None)
+        if problem:
+            raise UserError(problem)
         frames, hands = entry.files[:2]
         count = _count(frames)
         times = np.arange(count) / self.fps
@@ -156,18 +163,21 @@ class H2OSource(Source):
             )
         return [a for split, file in lists if file.exists() for a in _read_list(split, file)]
 
+    def _of(self, place: str) -> list[_Action]:
+        """The actions of a take."""
+        return [a for a in self._actions if a.place == place]
+
     def _spans(self, place: str, taus: Times, notes: list[str]) -> list[Span]:
         """The take's actions on the clock; what ends before a frame, or is not there, is noted."""
         spans = []
-        for action in self._actions:
-            if action.place != place:
-                continue
+        for action in self._of(place):
             first, last = action.start / self.fps - 1e-6, action.stop / self.fps + 1e-6
             inside = np.flatnonzero((taus >= first) & (taus <= last))
-            if len(inside):
+            if len(inside) > 1:  # one frame shows nothing that moves
                 spans.append(Span(int(inside[0]), int(inside[-1]) + 1, action.text))
             else:
-                notes.append(f"frames {action.start} to {action.stop} are not there; left out")
+                why = "are one frame" if len(inside) else "are not there"
+                notes.append(f"frames {action.start} to {action.stop} {why}; left out")
         return sorted(spans, key=lambda s: (s.start, s.stop))
 
 
@@ -185,10 +195,14 @@ def _read_list(split: str, file: Path) -> Iterator[_Action]:
             if not _PLACE.fullmatch(row["path"]) or not 0 <= start <= stop:
                 raise ValueError
         except (KeyError, ValueError):
-            raise UserError(
-                f"{file}: line {number} is {line!r}, not 'id path action_label start_act end_act', "
-                "or not as the first line says; download it again"
-            ) from None
+            problem = (
+                f"{file}: line {number} is {line[:80]!r}, not 'id path action_label start_act "
+                "end_act', or not as the first line says; download it again"
+            )
+            if not _PLACE.fullmatch(row.get("path", "")):  # it may be any take's
+                raise UserError(problem) from None
+            yield _Action(split, row["path"], problem=problem)
+            continue
         yield _Action(split, row["path"], start, stop, text)
 
 
@@ -212,9 +226,10 @@ def _pictures(folder: Path, picks: list[int], clock: Clock) -> Iterator[NDArray[
         try:
             with Image.open(file) as picture:
                 frame = np.asarray(picture.convert("RGB"))
-        except OSError as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            text = " ".join(str(error).split())
             raise UserError(
-                f"{file}: not readable as a picture ({error}); download it again"
+                f"{file}: not readable as a picture ({text}); download it again"
             ) from None
         yield square_area(frame, clock.size, clock.crop)
 
@@ -235,6 +250,11 @@ def _poses(folder: Path, count: int) -> tuple[NDArray[np.float64], list[str]]:
             raise UserError(
                 f"{file}: not {2 * _HAND} numbers (a flag and 63 for each hand); download it again"
             ) from None
+        if not np.isin(pose[:, 0], (0, 1)).all():
+            raise UserError(
+                f"{file}: a hand's flag is {pose[0, 0]:g} or {pose[1, 0]:g}, expected 0 or 1; "
+                "download it again"
+            )
     broken = ~np.isfinite(out).all(axis=2)
     out[broken] = 0.0
     notes = []

@@ -133,13 +133,9 @@ def test_lists_that_are_not_as_they_should_be_are_told(tmp_path: Path) -> None:
     write_take(tmp_path, "subject1/h1/0", 3)
     file = tmp_path / "label_split/action_train.txt"
     file.parent.mkdir()
-    for line in (
-        "1 subject1/h1/0 37 0 2 0 2",
-        "1 subject1/h1/0 -1 0 2 0 2",
-        "1 subject1/h1/0 8 2 1 0 2",
-        "1 ../x 8 0 1 0 2",
-    ):
-        file.write_text(f"id path action_label start_act end_act start_frame end_frame\n{line}\n")
+    head = "id path action_label start_act end_act start_frame end_frame"
+    for line in ("1 ../x 8 0 1 0 2", "1"):
+        file.write_text(f"{head}\n{line}\n")
         with pytest.raises(UserError, match=r"action_train\.txt: line 2 is "):
             H2OSource(tmp_path).entries()
     file.write_text("id path action_label start_act end_act\n1 subject2/h1/0 8 0 1\n")
@@ -179,6 +175,29 @@ def test_poses_that_are_not_finite_are_absent_and_told(tmp_path: Path) -> None:
     recording = read(root, tmp_path / "a", "subject1/h1/0", None)
     assert not recording.present["left_hand_pose"][2]
     assert "1 hand poses are not finite and count as absent" in recording.notes
+
+
+@pytest.mark.parametrize("line", ["37 0 2 0 2", "-1 0 2 0 2", "8 2 1 0 2", "8 x 2 0 2", "8"])
+def test_a_broken_line_costs_its_take_alone(tmp_path: Path, line: str) -> None:
+    root = write_h2o(tmp_path / "h2o", frames=12)
+    for split, encoding in (("train", "utf-8"), ("val", "utf-16")):
+        file = root / f"label_split/action_{split}.txt"
+        file.write_text(file.read_text(), encoding=encoding)
+    file = root / "label_split/action_train.txt"
+    file.write_text(file.read_text().replace("8 31 59 0 11", line).replace("9 11 0 11", "9 9 0 9"))
+    with pytest.raises(UserError, match=r"action_train\.txt: line 3 is '2 subject1/h1/0 "):
+        read(root, tmp_path / "a", "subject1/h1/0")
+    other = read(root, tmp_path / "b", "subject1/k2/1", None)
+    assert other.spans == () and "frames 9 to 9 are one frame; left out" in other.notes
+    assert len(read(root, tmp_path / "c", "subject3/o1/0").spans) == 1
+
+
+def test_a_flag_that_is_none_is_told(tmp_path: Path) -> None:
+    root = write_h2o(tmp_path / "h2o", frames=12)
+    file = root / "subject1/h1/0/cam4/hand_pose/000004.txt"
+    file.write_text("0.5" + file.read_text()[1:])
+    with pytest.raises(UserError, match=r"000004\.txt: a hand's flag is 0\.5 or 1, expected 0 or"):
+        read(root, tmp_path / "a", "subject1/h1/0")
 
 
 def test_it_feeds_the_data_module_by_its_own_split(h2o: Path, tmp_path: Path) -> None:
