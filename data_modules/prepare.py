@@ -205,7 +205,8 @@ def _complaint(failed: dict[str, list[str]], total: int) -> UserError:
     count = sum(len(ids) for ids in failed.values())
     if total == 1:
         return UserError(first)
-    rest = "; the others are in the store" if count < total else ""
+    way = "; the others are in the store: to go on without, name them in split"
+    rest = way if count < total else ""
     return UserError(f"{first} ({count} of {total} recordings failed{rest})")
 
 

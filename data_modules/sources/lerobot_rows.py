@@ -91,7 +91,7 @@ def _stamps(table: Any, where: str) -> NDArray[np.float64]:
 
     column = table["timestamp"].combine_chunks()
     if hasattr(column, "value_lengths"):
-        stamps = numbers(column, "timestamp", 1, where)[:, 0].astype(np.float64)
+        stamps = numbers(table["timestamp"], "timestamp", 1, where)[:, 0].astype(np.float64)
         return np.where(np.isfinite(stamps), stamps, np.nan)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise UserError(f"{where}: timestamp holds {column.type}, expected seconds; {AGAIN}")

@@ -65,6 +65,14 @@ def test_a_broken_timestamp_gives_no_frame_another_row(
     assert [(s.start, s.stop) for s in got.spans] == spans
 
 
+def test_a_timestamp_in_lists_of_one_is_a_timestamp(tmp_path: Path) -> None:
+    root, data = dataset(tmp_path)
+    writer.edit_rows(data, timestamp=[[t] for t in TIMES], frame_index=[[i] for i in range(ROWS)])
+    got = store(root).open("episode_000000")
+    check(got)
+    assert got.notes == ()
+
+
 @pytest.mark.parametrize("with_index", [True, False])
 def test_rows_out_of_order_are_put_in_order(tmp_path: Path, with_index: bool) -> None:
     root, data = dataset(tmp_path)
@@ -83,6 +91,7 @@ def test_rows_out_of_order_are_put_in_order(tmp_path: Path, with_index: bool) ->
         ({"timestamp": TIMES * 3}, r"timestamp rises by 0\.3 a row, at 10 fps it is 0\.1 seconds"),
         ({"timestamp": TIMES * 0}, r"timestamp rises by 0 a row, at 10 fps it is 0\.1 seconds"),
         ({"timestamp": ["x"] * ROWS}, "timestamp holds string, expected seconds"),
+        ({"timestamp": [[0.0, 1.0]] * ROWS}, "timestamp has 2 numbers in a row, meta/info"),
         (
             {"timestamp": np.random.default_rng(0).permutation(TIMES)},
             "timestamp (goes|rises)",

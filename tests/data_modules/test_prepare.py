@@ -180,7 +180,7 @@ def test_what_no_reader_foresaw_stops_no_other_recording(
     source = Faulty(data, writer.COLUMNS)
     message = (
         r"^episode_000001: ZeroDivisionError: division by zero \(test_prepare\.py, line \d+\); "
-        r"please report this line, and leave the recording out \(2 of 4 recordings failed; the"
+        r"please report this line, and leave the recording out \(2 of 4 recordings failed; the oth"
     )
     with pytest.raises(UserError, match=message):
         prepare("toy", source, CLOCK, tmp_path / "stores", jobs=jobs)

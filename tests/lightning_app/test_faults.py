@@ -171,7 +171,8 @@ def test_damaged_recordings_are_named_and_the_others_kept(
     words = ("prepare", toy, "--config", write_config(tmp_path, toy), "--out", tmp_path / "store")
     told = refused(capsys, *words)
     assert told.startswith("episode_000001: ") and "episode_000001.mp4" in told
-    assert told.endswith("(2 of 8 recordings failed; the others are in the store)")
+    others = "the others are in the store: to go on without, name them in split"
+    assert told.endswith(f"(2 of 8 recordings failed; {others})")
     before = recordings(tmp_path / "store")
     assert len(before) == 6
     for file, content in whole.items():
