@@ -20,14 +20,7 @@ from data_modules.prepare import catalogue, prepare, store_path
 from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
-from data_modules.splits import (
-    NAMES,
-    SourceConfig,
-    check_apart,
-    check_names,
-    left_out,
-    resolve,
-)
+from data_modules.splits import NAMES, SourceConfig, check_apart, left_out, resolve
 from data_modules.statistics import statistics
 from data_modules.store import Store
 from data_modules.text import Detail
@@ -376,11 +369,12 @@ class DataModule(pl.LightningDataModule):
             "rollouts": self.rollouts,
             "epoch_batches": self.epoch_batches or 1,
         }
-        others = {"eval_skip": self.eval_skip, "seed": self.seed}
-        for least, values in ((1, positive), (0, others)):
-            for name, value in values.items():
-                if value < least:
-                    raise UserError(f"data.{name}: {value} must be at least {least}")
+        for name, value in positive.items():
+            if value < 1:
+                raise UserError(f"data.{name}: {value} must be at least 1")
+        for name, value in {"eval_skip": self.eval_skip, "seed": self.seed}.items():
+            if value < 0:
+                raise UserError(f"data.{name}: {value} must be at least 0")
         if not self.sources:
             raise UserError("data.sources is empty; name at least one source")
         if not self.strides or min(self.strides) < 1:
@@ -396,4 +390,16 @@ class DataModule(pl.LightningDataModule):
             )
         if not 0 <= self.sense_dropout < 1:
             raise UserError(f"data.sense_dropout: {self.sense_dropout} must lie in [0, 1)")
-        check_names(self.sources, self.clock.senses, self.senses, self.absent)
+        for source, config in self.sources.items():
+            for name in getattr(config.source, "senses", ()):
+                if name not in self.clock.senses.names:
+                    raise UserError(
+                        f"data.sources.{source}.source.senses: no sense named {name!r}; there are "
+                        f"{', '.join(self.clock.senses.names)} in data.senses"
+                    )
+        for name in self.absent:
+            if name not in self.senses.names:
+                raise UserError(
+                    f"data.absent: no sense named {name!r} is used; there are "
+                    f"{', '.join(self.senses.names)}"
+                )

@@ -12,7 +12,6 @@ from typing import Literal
 from data_modules.recording import Entry
 from data_modules.sources.base import Source
 from mssim.errors import UserError
-from mssim.senses import SenseSet
 
 NAMES = ("train", "val", "test")
 Items = list[str] | Literal["all"]
@@ -202,31 +201,3 @@ def _nothing(
     else:
         there = f"{len(entries)} recordings, {_span(entries)}"
     return f"sources.{name}.split.{part}: {by} {item!r} selects nothing; there are {there}"
-
-
-def check_names(
-    sources: Mapping[str, SourceConfig], senses: SenseSet, used: SenseSet, absent: Collection[str]
-) -> None:
-    """See that every sense that is named exists.
-
-    Args:
-        sources: By name; some say which senses they fill.
-        senses: What `data.senses` names.
-        used: Those of them that are used.
-        absent: Senses to be hidden.
-
-    Raises:
-        UserError: One does not.
-    """
-    for source, config in sources.items():
-        for name in getattr(config.source, "senses", ()):
-            if name not in senses.names:
-                raise UserError(
-                    f"data.sources.{source}.source.senses: no sense named {name!r}; there are "
-                    f"{', '.join(senses.names)} in data.senses"
-                )
-    for name in absent:
-        if name not in used.names:
-            raise UserError(
-                f"data.absent: no sense named {name!r} is used; there are {', '.join(used.names)}"
-            )
