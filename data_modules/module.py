@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.checks import check_settings
 from data_modules.digest import STALE, digests
 from data_modules.images import Crop
 from data_modules.layout import Layout, WindowPlan
@@ -121,7 +122,7 @@ class DataModule(pl.LightningDataModule):
         self.tests_rollouts = False
         """Whether `test` also reads the first `horizon` frames of a unit; a model asks for it."""
         self._loaders: list[Loader] = []
-        self._check()
+        check_settings(self)
 
     def prepare_data(self) -> None:
         """Convert what the splits need and the stores lack."""
@@ -354,52 +355,3 @@ class DataModule(pl.LightningDataModule):
             self.seed,
         )
         return Layout(wanted, ids, stores)
-
-    def _check(self) -> None:
-        positive = {
-            "size": self.clock.size,
-            "context": self.context,
-            "predict": self.predict,
-            "start_every": self.start_every,
-            "eval_every": self.eval_every,
-            "batch_size": self.batch_size,
-            "eval_batch_size": self.eval_batch_size,
-            "limit": self.limit or 1,
-            "horizon": self.horizon,
-            "rollouts": self.rollouts,
-            "epoch_batches": self.epoch_batches or 1,
-        }
-        for name, value in positive.items():
-            if value < 1:
-                raise UserError(f"data.{name}: {value} must be at least 1")
-        for name, value in {"eval_skip": self.eval_skip, "seed": self.seed}.items():
-            if value < 0:
-                raise UserError(f"data.{name}: {value} must be at least 0")
-        if not self.sources:
-            raise UserError("data.sources is empty; name at least one source")
-        if not self.strides or min(self.strides) < 1:
-            raise UserError(f"data.strides: {self.strides} must be whole numbers from 1")
-        if not self.eval_strides or not set(self.eval_strides) <= set(self.strides):
-            raise UserError(
-                f"data.eval_strides: {self.eval_strides} must be among data.strides, which are "
-                f"{self.strides}: what is trained at one pace is not tested at another"
-            )
-        if self.predict_min is not None and not 1 <= self.predict_min <= self.predict:
-            raise UserError(
-                f"data.predict_min: {self.predict_min} must lie in 1 to predict = {self.predict}"
-            )
-        if not 0 <= self.sense_dropout < 1:
-            raise UserError(f"data.sense_dropout: {self.sense_dropout} must lie in [0, 1)")
-        for source, config in self.sources.items():
-            for name in getattr(config.source, "senses", ()):
-                if name not in self.clock.senses.names:
-                    raise UserError(
-                        f"data.sources.{source}.source.senses: no sense named {name!r}; there are "
-                        f"{', '.join(self.clock.senses.names)} in data.senses"
-                    )
-        for name in self.absent:
-            if name not in self.senses.names:
-                raise UserError(
-                    f"data.absent: no sense named {name!r} is used; there are "
-                    f"{', '.join(self.senses.names)}"
-                )
