@@ -176,8 +176,18 @@ def _announce(name: str, todo: list[Entry], clock: Clock, path: Path) -> None:
     )
     if need > free:
         raise UserError(
-            f"{path}: {_size(need)} needed, {_size(free)} free; make room, or choose another folder"
+            f"{path}: {_size(need)} needed, {_size(free)} free{_suspect(todo, clock, need)}; make "
+            "room, or choose another folder"
         )
+
+
+def _suspect(todo: list[Entry], clock: Clock, need: int) -> str:
+    """One recording among several that takes most of the room: its files may tell it wrongly."""
+    largest = max(todo, key=lambda e: required_bytes([e], clock))
+    size = required_bytes([largest], clock)
+    if len(todo) == 1 or size < 0.9 * need:
+        return ""
+    return f", {_size(size)} for {largest.id} alone: see that its length and its times are right"
 
 
 def _convert_all(store: Store, source: Source, clock: Clock, todo: list[Entry], jobs: int) -> None:

@@ -296,6 +296,18 @@ def test_a_full_disk_is_told_before_starting(
         prepare("toy", writer.source(toy), CLOCK, tmp_path / "stores")
 
 
+def test_a_recording_that_is_told_to_be_endless_is_named(tmp_path: Path) -> None:
+    """A wrong length ended in "make room"."""
+    data = writer.write_lerobot(tmp_path / "toy", episodes=3, frames=12)
+    file = data / "meta/episodes.jsonl"
+    lines = file.read_text().splitlines()
+    lines[1] = lines[1].replace('"length": 12', '"length": 12000000000')
+    file.write_text("\n".join(lines))
+    told = r"GB needed, .* GB free, \d+\.\d GB for episode_000001 alone: see that its length and"
+    with pytest.raises(UserError, match=told):
+        prepare("toy", writer.source(data), CLOCK, tmp_path / "stores")
+
+
 def test_a_prepared_store_imports_no_reader_and_outlives_its_source(
     toy: Path, tmp_path: Path
 ) -> None:
