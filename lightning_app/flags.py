@@ -42,11 +42,11 @@ def check_words(words: Sequence[str]) -> None:
     flags = [word.partition("=")[0] for word in words[1:]]
     told = (*_CONFIG, "--data", "--help", "-h", "--print_config")
     if not any(flag in told or flag.startswith(("--data.", "--help.")) for flag in flags):
-        config = "configs/g1.yaml" if words[0] == "fit" else "runs/g1/config.yaml"
-        mine = ", or write one for your recordings with mssim data PATH --yaml mine.yaml"
+        if words[0] != "fit":
+            raise UserError(f"{words[0]}: no run is named; such as mssim {words[0]} runs/g1")
         raise UserError(
-            f"{words[0]}: no config is named; such as mssim {words[0]} --config {config}"
-            f"{mine if words[0] == 'fit' else ', that of a run'}"
+            "fit: no config is named; such as mssim fit --config configs/g1.yaml, or write one for "
+            "your recordings with mssim data PATH --yaml mine.yaml"
         )
     for word, value in zip(words, [*words[1:], ""], strict=True):
         name, given, same = word.partition("=")

@@ -175,7 +175,7 @@ class MssimCLI(LightningCLI):
         )
         run = self._run_folder()
         words = ["test", "predict"] if isinstance(self.model, Simulator) else ["test"]
-        commands = [f"  mssim {word} --config {run / 'config.yaml'}" for word in words]
+        commands = [f"  mssim {word} {run}" for word in words]
         longer = f"  mssim fit --config {run / 'config.yaml'} --trainer.max_steps {2 * step}"
         return "\n".join(
             [f"{run}: training is finished, at step {step}{cut}; next:", *commands, longer]

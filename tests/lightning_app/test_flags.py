@@ -132,7 +132,8 @@ def test_a_command_without_a_config_says_how_to_name_one(
     with pytest.raises(SystemExit):
         main([command])
     told = capsys.readouterr().err.strip()
-    assert told.startswith(f"mssim: {command}: no config is named; such as mssim {command} --con")
+    named = "config is named; such as mssim fit --con" if command == "fit" else "run is named; such"
+    assert told.startswith(f"mssim: {command}: no {named}")
     assert "\n" not in told
 
 

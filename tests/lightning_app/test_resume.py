@@ -91,8 +91,8 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(
     saved = tmp_path / "parts" / "config.yaml"
     assert capsys.readouterr().out.splitlines() == [
         f"{tmp_path / 'parts'}: training is finished, at step 3; next:",
-        f"  mssim test --config {saved}",
-        f"  mssim predict --config {saved}",
+        f"  mssim test {tmp_path / 'parts'}",
+        f"  mssim predict {tmp_path / 'parts'}",
         f"  mssim fit --config {saved} --trainer.max_steps 6",
     ]
     main(["fit", "--config", str(saved), "--trainer.max_steps", "6"])
