@@ -22,7 +22,7 @@ from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
 from data_modules.splits import NAMES, SourceConfig, check_apart, left_out, resolve
-from data_modules.statistics import statistics
+from data_modules.statistics import by_source
 from data_modules.store import Store
 from data_modules.text import Detail
 from data_modules.windows import Windows
@@ -211,22 +211,13 @@ class DataModule(pl.LightningDataModule):
             UserError: No source has anything to train on.
         """
         self._check_trains()
-        parts = {
-            name: (self._data.stores[name], splits["train"])
+        parts = [
+            (self._data.stores[name], splits["train"]) if splits["train"] else None
             for name, splits in self._data.ids.items()
-            if splits["train"]
-        }
-        every = list(parts.values())
-        found = [
-            statistics([parts[name]] if name in parts else every, self.senses)
-            for name in self.sources
         ]
+        found = by_source(parts, self.senses)
         return {
-            s.name: (
-                torch.from_numpy(np.stack([f[s.name][0] for f in found])),
-                torch.from_numpy(np.stack([f[s.name][1] for f in found])),
-            )
-            for s in self.senses
+            n: (torch.from_numpy(mean), torch.from_numpy(std)) for n, (mean, std) in found.items()
         }
 
     def train_dataloader(self) -> TrainLoader:

@@ -40,6 +40,22 @@ Part = tuple[Store, Sequence[str]]
 """A store, and the ids of the recordings in it that train."""
 
 
+def by_source(parts: Sequence[Part | None], senses: SenseSet) -> dict[str, Moments]:
+    """Mean and std by sense, each float32 (sources, *shape).
+
+    Args:
+        parts: What trains of each source; one of which nothing does takes the statistics of all
+            others together. At least one is there.
+        senses: Which senses.
+    """
+    every = [part for part in parts if part is not None]
+    found = [statistics(every if part is None else [part], senses) for part in parts]
+    return {
+        n: (np.stack([f[n][0] for f in found]), np.stack([f[n][1] for f in found]))
+        for n in senses.names
+    }
+
+
 def statistics(parts: Sequence[Part], senses: SenseSet) -> dict[str, Moments]:
     """Mean and std by sense, each float32 (*shape); 0 and 1 where no recording has the sense.
 

@@ -49,7 +49,7 @@ def spelled_out(words: Sequence[str]) -> list[str]:
         return [command, *rest]
     if command == "validate":
         raise UserError("--on: other recordings test, they do not validate; use mssim test")
-    named = _value(rest, "--config")
+    named = _value(rest, "--config") or _value(rest, "-c")
     if named is None:
         raise UserError(f"--on: no run is named; such as mssim {command} runs/g1 --on {where}")
     return [command, *rest, *_elsewhere(Path(named), where, rest)]

@@ -315,6 +315,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning 2.6 asks torch for a name that torch 2.9 renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # `mssim test RUN` hands over other words than stand on the command line.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # That is what resuming is.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Hardware in three lines, a hint at a paid service, and what `Trainer` was told to do.

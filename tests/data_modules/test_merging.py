@@ -7,6 +7,7 @@ import pytest
 from helpers import lerobot_writer as writer
 from numpy.typing import NDArray
 
+from data_modules.commands import read_settings
 from data_modules.merging import merge, steps_present
 from data_modules.prepare import store_path
 from data_modules.recording import Clock, Entry, Span
@@ -17,6 +18,7 @@ from data_modules.windows import Ask, Track, Windows, index_windows
 from mssim.batch import Batch
 from mssim.senses import Merge, Sense, SenseSet
 
+ROOT = Path(__file__).parents[2]
 WAYS: tuple[Merge, ...] = ("mean", "sum", "last")
 
 
@@ -110,6 +112,15 @@ def test_our_sets_say_what_is_a_movement_and_what_a_signal(tmp_path: Path) -> No
     robot = detect(writer.write_lerobot(tmp_path / "toy", episodes=1, frames=5))[1]
     for senses in (robot, *(read_senses(SENSES / f"{n}.yaml") for n in ("g1", "h2o"))):
         assert {s.merge for s in senses} == {"last"}
+
+
+def test_configs_from_before_senses_said_how_they_merge_are_read() -> None:
+    saved = [*ROOT.glob("configs/published/*/config.yaml"), *ROOT.glob("mssim/pretrained/*/*.yaml")]
+    assert len(saved) >= 3
+    for file in saved:
+        settings = read_settings(file)
+        if "merge:" not in file.read_text():
+            assert {s.merge for s in settings.senses} == {"mean"}
 
 
 def test_how_senses_merge_is_no_part_of_a_store(tmp_path: Path) -> None:

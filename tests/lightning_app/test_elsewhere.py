@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from helpers.lerobot_writer import write_lerobot
-from helpers.tiny import checkpoint
+from helpers.tiny import checkpoint, mssim
 
 from data_modules.module import DataModule
 from lightning_app.cli import main
@@ -69,7 +69,8 @@ def test_a_run_is_scored_on_other_recordings_in_a_folder_of_its_own(
     )
     with np.load(folder / "scores.npz") as scores, np.load(run / "scores.npz") as own:
         assert any(not np.array_equal(scores[k], own[k]) for k in own.files)
-    main(["predict", str(run), f"--on={other}", "--data.horizon", "10"])
+    shown = mssim("predict", run, f"--on={other}", "--data.horizon", "10")
+    assert shown.returncode == 0 and "LightningCLI" not in shown.stderr, shown.stderr
     assert list((folder / "rollouts").glob("toy_episode_000000-0*.mp4"))
 
 
@@ -90,9 +91,12 @@ def test_other_recordings_are_taken_at_the_rate_of_the_runs_own(
     assert words[words.index("--data.rate") + 1] == "10.0"
     words = spelled_out(["test", str(trained), "--on", str(other), "--data.rate", "5"])
     assert words.count("--data.rate") == 1
-    config = yaml.safe_load((trained / "config.yaml").read_text())
-    config["data"]["sources"]["toy"]["source"]["init_args"]["path"] = str(tmp_path / "gone")
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    for flag in ("--config", "-c"):
+        config = str(trained / "config.yaml")
+        assert "--data.rate" in spelled_out(["test", flag, config, "--on", str(other)])
+    table = yaml.safe_load((trained / "config.yaml").read_text())
+    table["data"]["sources"]["toy"]["source"]["init_args"]["path"] = str(tmp_path / "gone")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(table))
     assert "--data.rate" not in spelled_out(["test", str(tmp_path), "--on", str(other)])
     assert f"{tmp_path / 'gone'} is gone, so {other} is taken at its own" in capsys.readouterr().err
 
