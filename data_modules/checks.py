@@ -22,10 +22,10 @@ def check_settings(data: "DataModule") -> None:
         "eval_every": data.eval_every,
         "batch_size": data.batch_size,
         "eval_batch_size": data.eval_batch_size,
-        "limit": data.limit or 1,
+        "limit": 1 if data.limit is None else data.limit,
         "horizon": data.horizon,
         "rollouts": data.rollouts,
-        "epoch_batches": data.epoch_batches or 1,
+        "epoch_batches": 1 if data.epoch_batches is None else data.epoch_batches,
     }
     for name, value in positive.items():
         if value < 1:

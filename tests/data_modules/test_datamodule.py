@@ -153,7 +153,8 @@ def test_numbers_out_of_range_are_told(toy: Path) -> None:
         "strides": [0],
         "sense_dropout": 1.0,
         "predict_min": 9,
-        "limit": -1,
+        "limit": 0,
+        "epoch_batches": 0,
     }
     for name, value in cases.items():
         with pytest.raises(UserError, match=rf"data\.{name}: "):
