@@ -99,6 +99,7 @@ def prepare(
         limit: Only the first so many recordings.
         jobs: Processes that convert at once.
     """
+    _check_positive(limit=limit, jobs=jobs)
     name, source, clock = plan(path, config, size, rate, crop)
     store = prepare_store(name, source, clock, out, limit, jobs)
     done, listed = store.ids(), catalogue(name, source, clock, out).ids
@@ -144,6 +145,7 @@ def data(
 
     if yaml is not None and yaml.exists():
         raise UserError(f"yaml: {yaml} is there already; remove it or name another file")
+    _check_positive(limit=limit, seconds=seconds)
     name, source, clock = plan(path, config, size, rate, crop)
     contents, every = source.contents(), source.every_camera()
     listed = catalogue(name, every, clock, store)
@@ -198,9 +200,7 @@ def plan(
     Raises:
         UserError: The folder or the config is not what it should be, or a number is out of range.
     """
-    for key, value in (("size", size), ("rate", rate)):
-        if value is not None and value <= 0:
-            raise UserError(f"{key}: {value} must be above 0")
+    _check_positive(size=size, rate=rate)
     if config is None:
         source, senses = detect(path)
         name = re.sub(r"[^\w.-]+", "_", path.resolve().name) or "data"
@@ -211,6 +211,12 @@ def plan(
     source.path = path
     wanted = size or settings.size, rate or settings.rate, crop or settings.crop
     return name, source, Clock(settings.senses, *wanted)
+
+
+def _check_positive(**numbers: float | None) -> None:
+    for key, value in numbers.items():
+        if value is not None and not value > 0:
+            raise UserError(f"{key}: {value} must be above 0")
 
 
 def read_settings(file: Path) -> StoreSettings:

@@ -295,6 +295,16 @@ def test_wrong_configs_are_told(toy: Path, tmp_path: Path) -> None:
         plan(toy, None, -1, None)
 
 
+def test_numbers_out_of_range_are_told(toy: Path, tmp_path: Path) -> None:
+    out = {"out": tmp_path}
+    for name, value in (("limit", 0), ("limit", -1), ("jobs", 0), ("rate", float("nan"))):
+        with pytest.raises(UserError, match=f"^{name}: {value} must be above 0$"):
+            prepare(toy, **{**out, name: value})
+    for name, value in (("limit", 0), ("seconds", 0.0), ("seconds", float("nan"))):
+        with pytest.raises(UserError, match=f"^{name}: {value} must be above 0$"):
+            data(toy, **{**out, name: value})
+
+
 def test_configs_in_another_encoding_are_read_or_told(toy: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, toy)
     whole = plan(toy, config, None, None)[2]
