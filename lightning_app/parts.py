@@ -233,12 +233,17 @@ def locked(folder: Path, who: str) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield handle
-    except BlockingIOError:
-        raise UserError(
-            f"{folder}: another {who} works there; wait for it, or choose another folder"
-        ) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another {who} works there; wait for it, or choose another folder"
+            ) from None
+        try:
+            yield handle
+        finally:
+            # A forked worker has the lock as well, and may end a moment later.
+            fcntl.flock(handle, fcntl.LOCK_UN)
     finally:
         os.close(handle)
 

@@ -3,6 +3,7 @@ next run goes on.
 """
 
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -31,6 +32,7 @@ from helpers.tiny import (
 
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
+from lightning_app.parts import locked
 
 
 @pytest.fixture
@@ -335,3 +337,16 @@ def test_a_full_disk_while_a_report_is_written(
     told = refused(capsys, *words, "--ckpt_path", best)
     assert str(disk / "run") in told and "No space left on device; make room" in told
     assert not list((disk / "run").rglob(".*"))
+
+
+def test_a_worker_that_ends_late_does_not_hold_the_folder_of_its_run(tmp_path: Path) -> None:
+    """A forked process has its parent's lock, too: the next `fit` was now and then refused."""
+    with locked(tmp_path, "fit"):
+        late = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        late.start()
+    try:
+        with locked(tmp_path, "fit"):
+            assert late.is_alive()
+    finally:
+        late.kill()
+        late.join()
