@@ -101,7 +101,8 @@ class MssimCLI(LightningCLI):
         for name in ("best", "last"):
             self._get(self.config_init, name).dirpath = str((run / "checkpoints").resolve())
         # In a file or a pipe a bar is thousands of lines; `Progress` then prints a few of its own.
-        drawn = {"enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
+        draws = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        drawn = {"enable_progress_bar": draws, "enable_model_summary": False}
         kwargs |= {k: v for k, v in drawn.items() if given.get(k) is None}
         trainer: Trainer = super().instantiate_trainer(
             default_root_dir=run,

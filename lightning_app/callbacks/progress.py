@@ -35,13 +35,16 @@ class Progress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin, self._done = trainer.global_step, 0
         self._since, self._paused = None, 0.0
-        if not isinstance(pl_module, MssimModule) or is_trial(trainer):
+        wanted = isinstance(pl_module, MssimModule) and trainer.is_global_zero
+        if not wanted or is_trial(trainer):
             return
+        assert isinstance(pl_module, MssimModule)
         windows = {k: len(w) for k, w in pl_module.data.datasets.items()}
         there = ", ".join(f"{n} to {name}" for name, n in zip(_DO, windows.values(), strict=True))
         steps, done = _steps(trainer), trainer.global_step
         rest = f", {done} done" if done else ""
-        pl_module.print(
+        # Not the module's own `print`, which goes through a bar that is not there yet.
+        print(
             f"run folder: {trainer.default_root_dir}\n"
             f"windows: {there}\n"
             f"model: {_parameters(pl_module)}\n"

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.tiny import checkpoint, differences, write_config
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_app.callbacks.progress import Progress
 from lightning_app.cli import main
 
 
@@ -49,6 +51,28 @@ def test_fit_says_what_it_trains_how_long_and_what_comes_next(
     assert len(lines) == 3 + 4 + 4 + 1
     for noise in ("FLOPs", "Flops", "Modules in", "it/s", "\r"):
         assert noise not in out + err
+
+
+def test_a_terminal_gets_a_bar_and_the_same_words(
+    silent: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's bars swallow what is printed before they are drawn."""
+    monkeypatch.setenv("TERM", "xterm")
+    run = silent.parent / "drawn"
+    seen: list[object] = []
+
+    def begin(self: Progress, trainer: Trainer, module: LightningModule) -> None:
+        seen.append(trainer.progress_bar_callback)
+        said(self, trainer, module)
+
+    said = Progress.on_train_start
+    monkeypatch.setattr(Progress, "on_train_start", begin)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    main(["fit", "--config", str(silent), "--run", str(run), "--trainer.max_steps", "2"])
+    out = capsys.readouterr().out
+    assert seen[0] is not None
+    assert f"run folder: {run}\n" in out and "steps: 2, 8 windows each\n" in out
+    assert "trained; next:" in out
 
 
 def test_a_run_that_goes_on_says_what_is_done(
