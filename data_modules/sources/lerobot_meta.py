@@ -243,7 +243,7 @@ def _episode(row: Fields, data: str, films: dict[str, dict[str, Any]]) -> Episod
     texts = [tasks] if isinstance(tasks, str) else tasks
     if isinstance(texts, list) and texts and isinstance(texts[0], str):
         return Episode(index, length, texts[0], data, films)
-    note = f"{row.where}: no text in tasks; the episode has none"
+    note = "no text in tasks, which meta/ lists; the episode has none"
     return Episode(index, length, "", data, films, (note,))
 
 
