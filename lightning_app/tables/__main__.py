@@ -12,6 +12,7 @@ from data_modules.files import write_text
 from lightning_app.stop import Stopped, stoppable
 from lightning_app.tables.claims import judge, less, read_claims, report
 from lightning_app.tables.collect import agreeing, finished
+from lightning_app.tables.elsewhere import told as told_of
 from lightning_app.tables.runs import KITCHEN, Cell, Setting, cells, reached
 from lightning_app.tables.spec import Spec, read_spec
 from lightning_app.tables.work import bring
@@ -57,7 +58,12 @@ def make_table(spec: Spec, setting: Setting, jobs: int, out: Path | None = None)
             count = f"{len(results)} of {len(rows)} rows"
             print(f"{where.folder / spec.name}.md: {count}{why}", flush=True)
 
-    look()
+    if setting.data != KITCHEN:
+        print("\n".join(told_of(spec, setting.data)), flush=True)
+    found = look()
+    for row in spec.rows:
+        if row.name not in found:
+            print(f"{row.name}: left out, {setting.data} lacks a person whom it needs", flush=True)
     write()
     bring(look, setting, jobs, write)
 

@@ -17,12 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_modules.commands import read_settings
 from lightning_app.checkpoint import LAST, load_checkpoint
 from lightning_app.jobs import Job, as_words
 from lightning_app.tables.code import code_of, parts
+from lightning_app.tables.elsewhere import content, source_of, spec_elsewhere
 from lightning_app.tables.identity import (
     BATCH,
     HARDWARE,
@@ -180,6 +179,8 @@ def cells(spec: Spec, setting: Setting) -> dict[str, list[Cell]]:
     Raises:
         UserError: A config is missing or has not one source.
     """
+    if setting.data != KITCHEN:
+        spec = spec_elsewhere(spec, setting.data, setting.own)
     return {
         row.name: [cell(spec, row, setting, s) for s in range(setting.seeds)] for row in spec.rows
     }
@@ -211,7 +212,7 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     needs = {name: _needed(spec.needs[name], setting) for name in sorted(row.needs())}
     places = {name: str(run.weights) for name, run in needs.items()}
     given = {k: v for k, v in {**row.train, **setting.overrides}.items() if not _tests(k)}
-    more = _moved(spec.config, setting)
+    more = _sized(spec.config, setting)
     more |= {"seed_everything": seed, "model.seed": seed, "data.seed": seed}
     train = {k: _filled(v, places) for k, v in given.items()} | more
     job = Job("row", spec.config, setting.steps(spec), train)
@@ -277,36 +278,14 @@ def _digests(content: bytes, *words: str) -> dict[str, str] | None:
     return parts(list(words))[1].digests()
 
 
-def content(file: Path) -> dict[str, Any]:
-    """A config with the files that it names put in their places.
-
-    Raises:
-        UserError: It is not there or is no table.
-    """
-    if not file.is_file():
-        raise UserError(f"{file} is not there; commands start in the house's folder")
-    table = yaml.safe_load(file.read_text())
-    if not isinstance(table, dict):
-        raise UserError(f"{file}: holds no table; see configs/kitchen.yaml for how one looks")
-    return {k: _inlined(v, file.parent) for k, v in table.items()}
-
-
-def _inlined(value: Any, folder: Path) -> Any:
-    if isinstance(value, dict):
-        return {k: _inlined(v, folder) for k, v in value.items()}
-    if isinstance(value, str) and value.endswith(".yaml") and (folder / value).is_file():
-        return content(folder / value)
-    return value
-
-
 def _needed(need: Need, setting: Setting) -> Run:
     """What rows build upon, on the same data; of other data, in a folder of its own."""
     table = content(need.config)
     steps = (table.get("trainer") or {}).get("max_steps")
     if not isinstance(steps, int) or steps < 1:
         raise UserError(f"{need.config}: trainer.max_steps must say for how long it is trained")
-    moved = _moved(need.config, setting)
-    flags = {**need.train, **moved}
+    moved = setting.data != KITCHEN or setting.size is not None
+    flags = {**need.train, **_sized(need.config, setting)}
     here = {k: v for k, v in setting.overrides.items() if k in ("data.store", *HARDWARE)}
     what: What = {"config": _parted(table)[0], "flags": flags, "steps": steps}
     what["batch"] = global_batch(table, flags | here)
@@ -323,23 +302,16 @@ def _needed(need: Need, setting: Setting) -> Run:
     return Run(Job(folder.name, need.config, steps, flags), folder, what, (), instead)
 
 
-def _moved(config: Path, setting: Setting) -> dict[str, Any]:
-    """The flags that let a config's source read other data, or of another size."""
-    if setting.data == KITCHEN and setting.size is None:
+def _sized(config: Path, setting: Setting) -> dict[str, Any]:
+    """The flags that let a config's source read data of another size."""
+    if setting.size is None:
         return {}
-    settings = read_settings(config)
-    sized = {} if setting.size is None else {"data.size": setting.size}
-    sources = list(settings.sources)
-    if len(sources) != 1:
-        raise UserError(f"{config}: has {len(sources)} sources; other data replace the only one")
-    path = f"data.sources.{sources[0]}.source.init_args"
+    flags: dict[str, Any] = {"data.size": setting.size}
     if setting.data == KITCHEN:
-        here = settings.sources[sources[0]].source.path
-        return sized | {f"{path}.path": str(here.parent / f"{here.name}-{setting.size}")}
-    flags = sized | {f"{path}.path": setting.data}
-    if hasattr(settings.sources[sources[0]].source, "missing_video"):
-        # Of what people recorded, something is always missing.
-        flags[f"{path}.missing_video"] = "skip"
+        name = source_of(config)
+        here = read_settings(config).sources[name].source.path
+        path = f"data.sources.{name}.source.init_args.path"
+        flags[path] = str(here.parent / f"{here.name}-{setting.size}")
     return flags
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from helpers.actionsense_writer import Quirks, write_actionsense
 from helpers.tables import Pretence, lightly, write_spec
 from helpers.tiny import write_config
 
@@ -186,7 +188,8 @@ def test_a_training_is_named_after_what_it_depends_on(home: Path) -> None:
     assert name == names(spec, budget=99) == names(spec, overrides={"data.store": "elsewhere"})
     assert name == names(spec, overrides={"model.sampler.steps": 3})
     assert name.isdisjoint(names(spec, overrides={"data.batch_size": 4}))
-    assert name.isdisjoint(names(spec, data=str(home / "toy")))
+    (home / "other").mkdir()
+    assert name.isdisjoint(names(spec, data=str(home / "other")))
     for old, new, same in (
         ("eval_every: 8", "eval_every: 4", True),
         ("      steps: 2", "      steps: 1", True),
@@ -239,17 +242,58 @@ def test_what_rows_build_upon_is_trained_once_and_before_them(
     assert moved.folder.parent == home and moved.folder.name.startswith("need-")
 
 
-def test_a_folder_takes_the_place_of_the_data(home: Path) -> None:
-    spec = read_spec(spec_in(home))
-    job = cells(spec, Setting(data=str(home / "toy"), seeds=1))["Mean"][0].run.job
-    assert job.overrides["data.sources.toy.source.init_args.path"] == str(home / "toy")
-    kitchen = Spec("t", "t", CONFIG, 1, spec.rows)
-    given = cells(kitchen, Setting(data=str(home / "toy"), seeds=1))["Mean"][0].run.job.overrides
-    assert given["data.sources.kitchen.source.init_args.path"] == str(home / "toy")
-    assert given["data.sources.kitchen.source.init_args.missing_video"] == "skip"
+@pytest.fixture
+def download(tmp_path: Path) -> Path:
+    """ActionSense as it comes: S01 without its video, S02 and S04 whole, and nobody else."""
+    folder = tmp_path / "action.sense"
+    for subject in ("S01", "S02", "S04"):
+        write_actionsense(folder, subject, 1.0, quirks=Quirks(video=subject != "S01"))
+    return folder
 
 
-def test_the_kitchen_is_recorded_and_people_are_not(
+def test_a_table_of_a_download_works_with_whoever_is_there(
+    home: Path,
+    download: Path,
+    pretence: Pretence,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    path = "data.sources.kitchen.split"
+    rows: list[dict[str, Any]] = [
+        {"row": "All"},
+        {"row": "S02", "test": {f"{path}.val": [], f"{path}.test": ["S02"]}},
+        {"row": "S03", "test": {f"{path}.test": ["S03"]}},
+    ]
+    spec = spec_in(home, config=str(CONFIG), rows=rows, reference=None)
+    make(home, spec, "--seeds", "1", "--data", str(download))
+    said = capsys.readouterr().out
+    assert "action.sense: 2 recordings, 0.00 hours, " in said and " GB in the store" in said
+    assert "train: S02; val: nobody; test: S04" in said
+    assert "S03: left out, " in said
+    # What is not the kitchen is neither recorded nor called so.
+    assert pretence.commands() == ["prepare", "fit", "test", "test"]
+    fit = pretence.ran[1]
+    config = Path(fit[fit.index("--config") + 1])
+    assert config.name == "action_sense.yaml"
+    (name, source), *others = yaml.safe_load(config.read_text())["data"]["sources"].items()
+    assert (name, others) == ("action_sense", [])
+    assert source["source"]["init_args"]["path"] == str(download)
+    assert "--data.sources.action_sense.split.test" in pretence.ran[3]
+    assert not any(".kitchen." in word for words in pretence.ran for word in words)
+
+
+def test_one_person_is_no_table(
+    home: Path, download: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    shutil.rmtree(next(download.glob("*S04")))
+    spec = spec_in(home, config=str(CONFIG), rows=[{"row": "All"}], reference=None)
+    said = refused(capsys, spec, "--runs", home / "runs", "--data", download)
+    assert "has usable recordings of S02 of S00, S01, S02, S03, S04, S05" in said
+
+
+def test_the_kitchen_is_recorded(
     home: Path, pretence: Pretence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -257,9 +301,6 @@ def test_the_kitchen_is_recorded_and_people_are_not(
     make(home, spec, "--seeds", "1")
     assert pretence.commands() == ["record", "prepare", "fit", "test"]
     assert pretence.ran[0][:3] == ["record", "--out", "runs/kitchen/recordings"]
-    pretence.ran.clear()
-    make(home, spec, "--seeds", "1", "--data", str(home / "toy"))
-    assert pretence.commands() == ["prepare", "fit", "test"]
     # Of another size, it is another kitchen: a small picture made large shows nothing more.
     pretence.ran.clear()
     make(home, spec, "--seeds", "1", "--size", "64")

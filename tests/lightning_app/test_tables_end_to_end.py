@@ -22,7 +22,7 @@ from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
 from lightning_app.tables import work
 from lightning_app.tables.__main__ import main as tables
-from lightning_app.tables.runs import content
+from lightning_app.tables.elsewhere import content
 from lightning_app.tables.spec import read_spec
 from mssim.batch import Batch
 
