@@ -124,7 +124,8 @@ def data(
 ) -> None:
     """Tell what is in a dataset, draw a contact sheet, and write a config to train with.
 
-    Nothing is prepared: a few recordings are read, and stay nowhere.
+    Nothing is prepared: a few recordings are read, and stay nowhere. With --stores in place of a
+    path, what `fit` and `prepare` have converted is listed; see `mssim data --stores --help`.
 
     Args:
         path: A dataset's folder; what it is is seen from its files.

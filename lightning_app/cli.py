@@ -97,7 +97,9 @@ def _data(command: str, words: list[str]) -> None:
     run = getattr(commands, command)
     # Not jsonargparse's `auto_cli`: it takes an argument named `config` for its own.
     parser = ArgumentParser(
-        prog=f"mssim {command}", description=run.__doc__.splitlines()[0], exit_on_error=False
+        prog=f"mssim {command}",
+        description=" ".join(run.__doc__.split("Args:")[0].split()),
+        exit_on_error=False,
     )
     parser.add_function_arguments(run, as_group=False, as_positional=True)
     try:

@@ -318,6 +318,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # `mssim test RUN` hands over other words than stand on the command line.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    # A split may be empty.
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # That is what resuming is.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Hardware in three lines, a hint at a paid service, and what `Trainer` was told to do.

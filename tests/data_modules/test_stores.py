@@ -150,3 +150,10 @@ def test_crop_is_a_setting_of_data_and_told_by_it(
     assert "all, with black bars" in capsys.readouterr().out
     whole = yaml.safe_load((tmp_path / "a.yaml").read_text())
     assert whole["data"]["crop"] == "none"
+
+
+def test_the_listing_is_found_from_the_help_of_data(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in ((["data"], "--stores"), (["data", "--stores"], "--remove")):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+        assert said in capsys.readouterr().out
