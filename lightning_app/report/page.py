@@ -44,7 +44,7 @@ h2 { font-size: 1.1rem; margin: 2.6rem 0 .8rem; padding-bottom: .3rem;
 dl { display: flex; flex-wrap: wrap; gap: .3rem 1.8rem; margin: .6rem 0 0; font-size: .88rem; }
 dl div { display: flex; gap: .45rem; min-width: 0; }
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin-top: .8rem; font-size: .88rem; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--faint); flex: none; } dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--faint); padding: 1.2rem 0 .4rem; }
