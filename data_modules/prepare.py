@@ -170,7 +170,7 @@ def _announce(name: str, todo: list[Entry], clock: Clock, path: Path) -> None:
     need, free = required_bytes(todo, clock), shutil.disk_usage(path).free
     minutes = sum(e.frames / own_rate(e) for e in todo) / 60
     print(
-        f"{name}: {len(todo)} recordings to convert, about {minutes:.1f} minutes, "
+        f"{name}: {len(todo)} recordings to convert, {minutes:.1f} minutes recorded, "
         f"{_size(need)} in {path} ({_size(free)} free)",
         file=sys.stderr,
     )
