@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from lightning_app.stop import Stopped, stoppable
 from mssim.errors import UserError
@@ -40,6 +41,9 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With 2 on bad input, after one line on standard error; with 130 after Ctrl-C
             and 143 after SIGTERM, after one line, too.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # In a file or a pipe, too, a line is there when it is said, not when all is over.
+        sys.stdout.reconfigure(line_buffering=True)
     words = list(sys.argv[1:] if args is None else args)
     command = words[0] if words else "--help"
     try:

@@ -108,7 +108,9 @@ def test_the_limit_is_kept_and_the_rest_comes_later(
     assert store.ids() == ["episode_000000", "episode_000001"]
     first = contents(store.path / "recordings")
     told = capsys.readouterr().err
-    assert "toy: 2 recordings to convert, 0.0 minutes recorded, 0.0 MB in" in told and "free" in told
+    assert (
+        "toy: 2 recordings to convert, 0.0 minutes recorded, 0.0 MB in" in told and "free" in told
+    )
     prepare("toy", writer.source(toy), CLOCK, tmp_path)
     assert "3 recordings to convert" in capsys.readouterr().err
     assert len(store.ids()) == 5

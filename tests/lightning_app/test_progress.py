@@ -2,11 +2,12 @@
 
 import io
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers.tiny import checkpoint, differences, write_config
+from helpers.tiny import MSSIM, checkpoint, differences, environment, write_config
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -106,3 +107,16 @@ def test_watching_changes_no_weight(toy: Path, tmp_path: Path) -> None:
         main(["fit", "--config", config, "--watch.rollout", watched])
     one, two = (checkpoint(tmp_path / n)["state_dict"] for n in ("seen", "unseen"))
     assert differences(one, two) == []
+
+
+def test_a_log_file_has_a_line_when_it_is_said_and_not_when_all_is_over(silent: Path) -> None:
+    run = silent.parent / "log"
+    words = ["fit", "--config", str(silent), "--run", str(run), "--trainer.max_steps", "200"]
+    env = {k: v for k, v in environment().items() if k != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([str(MSSIM), *words], stdout=subprocess.PIPE, text=True, env=env) as fit:
+        assert fit.stdout is not None
+        try:
+            assert fit.stdout.readline() == f"run folder: {run}\n"
+            assert fit.poll() is None and not (run / "checkpoints" / "best.ckpt").exists()
+        finally:
+            fit.terminate()
