@@ -16,15 +16,13 @@ SEEDS ?= 3
 BUDGET ?=
 SIZE ?=
 OUT ?=
-# Of `make gpu-tables`.
-NAMES ?= table-1 table-3a figure-4
 TABLES := table-1 table-2 table-3a table-3b table-8 table-9 table-10 table-11 table-12 figure-4
 ASKED = --data $(DATA) --seeds $(SEEDS) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SIZE),--size $(SIZE)) $(if $(OUT),--out $(OUT)) --jobs $(JOBS)
 TABLE = $(BIN)/python -m lightning_app.tables $@ $(ASKED)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format demo quickstart kitchen g1 shifted gpu release bench bench-data bench-kitchen summary publish clean
-.PHONY: $(TABLES) table-5 recipe-sweep tables claims gpu-tables
+.PHONY: help setup test test-fast check format demo quickstart kitchen g1 shifted release bench bench-data bench-kitchen summary publish clean
+.PHONY: $(TABLES) table-5 recipe-sweep tables claims
 
 help: ## list every target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,17 +95,6 @@ shifted: setup ## tune the released simulator to 600 frames of a red cucumber; b
 	  $(SPLIT).train "['S04']" $(SPLIT).val "[]" $(SPLIT).test "['S05']"
 	$(BIN)/mssim test --config runs/shifted/config.yaml --run runs/shifted/before --ckpt_path $(RELEASED)
 	$(BIN)/mssim test --config runs/shifted/config.yaml
-
-gpu: setup ## move the jobs of configs/gpu.yaml forward for MINUTES=8, JOBS=2 at once; state in runs/gpu/state
-	$(BIN)/python -m lightning_app.gpu --minutes $(MINUTES) --jobs $(JOBS) --g1 $(G1)
-
-# What is finished travels in one small file, without weights; the next call, or a machine at home, goes on from it.
-PARCEL := runs/gpu/tables.tgz
-gpu-tables: setup ## on a GPU: train and test NAMES="table-1 ..." for MINUTES=8, JOBS=8 rows at once; finished rows in runs/gpu/tables.tgz
-	if [ -f $(PARCEL) ]; then tar xzf $(PARCEL); fi
-	mkdir -p $(dir $(PARCEL)) runs/tables
-	timeout $(MINUTES)m bash -c 'for name in $(NAMES); do $(BIN)/python -m lightning_app.tables $$name $(ASKED) --set trainer.accelerator=gpu || exit; done'; code=$$?; \
-	tar czf $(PARCEL) --exclude=checkpoints --exclude=logs runs/tables; [ $$code = 0 -o $$code = 124 ]  # 124: the time was up
 
 release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32
 	$(BIN)/python -m lightning_app.release --run runs/kitchen --out mssim/pretrained/kitchen-32

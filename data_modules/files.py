@@ -1,11 +1,14 @@
-"""Files: writing them whole or not at all, and finding them."""
+"""Files: writing them whole or not at all, holding a folder, and finding them."""
 
+import fcntl
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from mssim.errors import UserError
 
 
 @contextmanager
@@ -27,6 +30,38 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(text)
+
+
+@contextmanager
+def locked(folder: Path, who: str) -> Iterator[int]:
+    """Hold a folder, so that no other call works in it; nothing is left behind, however it ends.
+
+    Args:
+        folder: The folder, made if need be.
+        who: What works in it, for the message.
+
+    Yields:
+        The handle that holds it; a process that inherits it holds the folder, too.
+
+    Raises:
+        UserError: It is held by another call, or by a process that one left behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another {who} works there; wait for it, or choose another folder"
+            ) from None
+        try:
+            yield handle
+        finally:
+            # A forked worker has the lock as well, and may end a moment later.
+            fcntl.flock(handle, fcntl.LOCK_UN)
+    finally:
+        os.close(handle)
 
 
 def homeless(text: str) -> str:

@@ -1,7 +1,7 @@
 """Checkpoints of a run: written whole or not at all, found again, read, and seen to fit."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,22 @@ def _released(path: Path) -> dict[str, Any]:
         "epoch": 0,
         "pytorch-lightning_version": lightning.__version__,
     }
+
+
+def narrow(weights: Mapping[str, Tensor], trained: Collection[str]) -> dict[str, Tensor]:
+    """Weights in bfloat16; buffers stay as they are.
+
+    Statistics of senses are few, and all that the network sees goes through them.
+
+    Args:
+        weights: A checkpoint's weights and buffers, by name.
+        trained: Names of those that were trained.
+    """
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.bfloat16() if tensor.is_floating_point() and tensor.ndim else tensor
+
+    return {n: cast(t) if n in trained else t for n, t in weights.items()}
 
 
 def check_kind(path: Path, saved: Mapping[str, Tensor], kind: str) -> None:

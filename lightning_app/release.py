@@ -16,8 +16,7 @@ import yaml
 from safetensors.torch import save_file
 
 from data_modules.files import whole, write_text
-from lightning_app.checkpoint import RELEASED, chosen, load_checkpoint
-from lightning_app.parts import narrow
+from lightning_app.checkpoint import RELEASED, chosen, load_checkpoint, narrow
 from mssim.errors import UserError
 
 LARGEST = 15_000_000
@@ -41,7 +40,7 @@ def release(run: Path, out: Path) -> int:
     path = chosen(run)
     content = load_checkpoint(path)
     trained = content.get("raw_state", content["state_dict"]).keys()
-    weights: dict[str, torch.Tensor] = narrow(content, trained)["state_dict"]
+    weights: dict[str, torch.Tensor] = narrow(content["state_dict"], trained)
     size = sum(t.numel() * t.element_size() for t in weights.values())
     if size > LARGEST:
         raise UserError(

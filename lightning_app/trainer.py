@@ -17,7 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from data_modules.files import write_text
+from data_modules.files import locked, write_text
 from data_modules.module import DataModule
 from lightning_app.callbacks.ema import EMA
 from lightning_app.callbacks.keep import Best, Last, is_trial, validation_is_due
@@ -39,7 +39,6 @@ from lightning_app.modules.action_encoder import ActionEncoder
 from lightning_app.modules.base import MssimModule
 from lightning_app.modules.image_text_tower import ImageTextTower
 from lightning_app.modules.simulator import Simulator
-from lightning_app.parts import locked
 from lightning_app.plain import plain
 from lightning_app.resume import ELSEWHERE, check_same, is_finished
 from mssim.errors import UserError

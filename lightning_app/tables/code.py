@@ -19,10 +19,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
 from data_modules.module import DataModule
-from lightning_app.jobs import as_words
 from lightning_app.modules.base import MssimModule, groups
 from lightning_app.modules.simulator import Simulator
 from lightning_app.plain import plain
+from lightning_app.tables.job import as_words
 from lightning_app.trainer import MssimCLI
 from mssim.batch import Batch
 from mssim.errors import UserError

@@ -19,7 +19,6 @@ from typing import Any
 
 from data_modules.commands import read_settings
 from lightning_app.checkpoint import LAST, load_checkpoint
-from lightning_app.jobs import Job, as_words
 from lightning_app.tables.code import code_of, parts
 from lightning_app.tables.elsewhere import content, source_of, spec_elsewhere
 from lightning_app.tables.identity import (
@@ -34,6 +33,7 @@ from lightning_app.tables.identity import (
     read,
     write,
 )
+from lightning_app.tables.job import Job, as_words
 from lightning_app.tables.spec import Need, Row, Spec
 from mssim.errors import UserError
 from mssim.metrics.perceptual import cached_weights
@@ -215,7 +215,7 @@ def cell(spec: Spec, row: Row, setting: Setting, seed: int) -> Cell:
     more = _sized(spec.config, setting)
     more |= {"seed_everything": seed, "model.seed": seed, "data.seed": seed}
     train = {k: _filled(v, places) for k, v in given.items()} | more
-    job = Job("row", spec.config, setting.steps(spec), train)
+    job = Job(spec.config, setting.steps(spec), train)
     run = _run(job, setting.runs, {**given, **more}, tuple(needs.values()))
     read_only = [{k: v for k, v in f.items() if _tests(k)} for f in (row.train, setting.overrides)]
     test = {"model.long": False, **read_only[0], **row.test, **read_only[1]}
@@ -257,7 +257,7 @@ def _run(job: Job, runs: Path, named: Mapping[str, Any], needs: tuple[Run, ...])
     what["code"] = code_of(job.config, job.overrides).training
     what["data"] = data_of(job.config, job.overrides, "train")
     folder, what, instead = find(runs, name, what)
-    return Run(replace(job, name=folder.name), folder, what, needs, instead)
+    return Run(job, folder, what, needs, instead)
 
 
 def data_of(config: Path, flags: Mapping[str, Any], split: str) -> str | None:
@@ -299,7 +299,7 @@ def _needed(need: Need, setting: Setting) -> Run:
         folder, what, instead = find(need.run.parent, f"{need.run.name}-{name}", what)
     elif not untouched:
         what = read(folder / WHAT)
-    return Run(Job(folder.name, need.config, steps, flags), folder, what, (), instead)
+    return Run(Job(need.config, steps, flags), folder, what, (), instead)
 
 
 def _sized(config: Path, setting: Setting) -> dict[str, Any]:

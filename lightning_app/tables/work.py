@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_app.jobs import launch, make
-from lightning_app.parts import locked
+from data_modules.files import locked
+from lightning_app.tables.job import launch, make
 from lightning_app.tables.runs import KITCHEN, Cell, Run, Setting, forget_data
 from mssim.errors import UserError
 

@@ -13,11 +13,11 @@ from jsonargparse import ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser
 
 from data_modules.module import DataModule
-from lightning_app.jobs import as_words
 from lightning_app.modules.base import MssimModule
 from lightning_app.tables import __main__ as command
 from lightning_app.tables.claims import METRICS, judge, less, read_claims, report
 from lightning_app.tables.collect import RowResult, difference, finished, measure
+from lightning_app.tables.job import as_words
 from lightning_app.tables.runs import Setting, cells, reached
 from lightning_app.tables.spec import Spec, read_spec
 from lightning_app.tables.write import read_lines, write_results

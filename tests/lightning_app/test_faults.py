@@ -30,9 +30,9 @@ from helpers.tiny import (
     write_toy,
 )
 
+from data_modules.files import locked
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
-from lightning_app.parts import locked
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from helpers.actionsense_writer import Quirks, write_actionsense
 from helpers.tables import Pretence, lightly, write_spec
 from helpers.tiny import write_config
 
-from lightning_app.parts import locked
+from data_modules.files import locked
 from lightning_app.tables import runs, work
 from lightning_app.tables.__main__ import main as tables
 from lightning_app.tables.runs import Setting, cells
@@ -327,7 +327,7 @@ def test_finished_rows_travel_without_their_weights(home: Path, pretence: Preten
     make(home, spec, "--set", "trainer.accelerator=auto")
     assert pretence.ran[1][pretence.ran[1].index("--trainer.accelerator") + 1] == "auto"
     written = (home / "out" / "table-0.csv").read_text()
-    # As `make gpu-tables` packs them.
+    # As they are copied from another machine.
     for folder in [*home.glob("runs/*/checkpoints"), home / "out"]:
         shutil.rmtree(folder)
     pretence.ran.clear()

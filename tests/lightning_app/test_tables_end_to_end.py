@@ -119,6 +119,17 @@ def test_a_table_that_was_killed_goes_on_and_a_second_call_does_nothing(
     assert "torch cache" in found["Mean"]["fvd"] or "I3D" in found["Mean"]["fvd"]
 
 
+def test_recordings_that_are_not_there_are_told(
+    tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    with pytest.raises(SystemExit):
+        tables(words(write_spec(tmp_path, gone), gone, tmp_path))
+    said = capsys.readouterr().err.strip()
+    assert said == f"tables: {gone} is not there; name the folder of recordings with --data"
+    assert here == []
+
+
 @pytest.mark.slow
 def test_a_larger_budget_goes_on_from_the_checkpoint(
     toy: Path, tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
