@@ -1,9 +1,9 @@
 """`python -m data_modules.bench`: windows a second at 64 px, ours beside decoding and copying.
 
-    copy      the same frames copied from memory into a batch: what no loader can beat
-    ours      one process, from a warm store
-    worker    the same through one worker process
-    decode    the same frames sought and decoded from mp4 by PyAV
+    copy        the same frames copied from memory into a batch: what no loader can beat
+    workers 0   our loader in this process, from a warm store
+    workers 1   the same through one worker process
+    decode      the same frames sought and decoded from mp4 by PyAV
 
 All in one run, on the same random windows, of data made here: 8 recordings of 30 s at 10 Hz.
 """
@@ -22,7 +22,7 @@ from data_modules.recording import Clock, Entry, Span
 from data_modules.sampler import Loader, TrainPlan
 from data_modules.store import Draft, Store
 from data_modules.text import Captions
-from data_modules.windows import Ask, Track, Windows, index_windows
+from data_modules.windows import Track, Windows, index_windows
 from mssim.senses import Sense, SenseSet
 
 SIZE, CONTEXT, LENGTH, BATCH = 64, 4, 12, 16
@@ -57,7 +57,7 @@ def main(seconds: float) -> None:
             for stride in (1, 3):
                 windows = _windows(store, senses, stride)
                 for name, rate in _measure(windows, videos, seconds).items():
-                    print(f"  stride {stride}  {name:<8}{rate:>9.0f} windows/s")
+                    print(f"  stride {stride}  {name:<10}{rate:>9.0f} windows/s")
 
 
 def _measure(windows: Windows, videos: list[Path], seconds: float) -> dict[str, float]:
@@ -74,9 +74,6 @@ def _measure(windows: Windows, videos: list[Path], seconds: float) -> dict[str, 
         for row, (track, rows) in zip(batch, _rows(windows, ids), strict=True):
             row[:] = memory[track][rows]
 
-    def ours(ids: NDArray[np.int64]) -> None:
-        windows.__getitems__(Ask(ids, 0, LENGTH - CONTEXT))
-
     def decode(ids: NDArray[np.int64]) -> None:
         for row, (track, rows) in zip(batch, _rows(windows, ids), strict=True):
             row[:] = _decode(videos[track], rows)
@@ -84,11 +81,11 @@ def _measure(windows: Windows, videos: list[Path], seconds: float) -> dict[str, 
     plan = TrainPlan(
         np.zeros(len(windows), np.int64), [1.0], BATCH, LENGTH - CONTEXT, epoch_batches=50_000
     )
-    worker = iter(Loader(windows, plan, workers=1))
+    loaders = [iter(Loader(windows, plan, workers)) for workers in (0, 1)]
     return {
         "copy": _rate(copy, draws(), seconds),
-        "ours": _rate(ours, draws(), seconds),
-        "worker": _rate(lambda _: next(worker), draws(), seconds),
+        "workers 0": _rate(lambda _: next(loaders[0]), draws(), seconds),
+        "workers 1": _rate(lambda _: next(loaders[1]), draws(), seconds),
         "decode": _rate(decode, draws(), seconds),
     }
 

@@ -5,7 +5,6 @@ import json
 import sys
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -28,8 +27,6 @@ from data_modules.text import Detail
 from data_modules.windows import Windows
 from mssim.errors import UserError
 from mssim.senses import SenseSet
-
-AnyLoader = TypeVar("AnyLoader", bound=Loader)
 
 
 class DataModule(pl.LightningDataModule):
@@ -121,7 +118,6 @@ class DataModule(pl.LightningDataModule):
         self.horizon, self.rollouts = horizon, rollouts
         self.tests_rollouts = False
         """Whether `test` also reads the first `horizon` frames of a unit; a model asks for it."""
-        self._loaders: list[Loader] = []
         check_settings(self)
 
     def prepare_data(self) -> None:
@@ -140,12 +136,6 @@ class DataModule(pl.LightningDataModule):
         if stage == "fit" and self._place()[0] == 0:
             for line in lines:
                 print(line, file=sys.stderr)
-
-    def teardown(self, stage: str | None = None) -> None:
-        """End the workers; Lightning calls it after each stage."""
-        for loader in self._loaders:
-            loader.close()
-        self._loaders.clear()
 
     @property
     def datasets(self) -> dict[str, Windows]:
@@ -228,7 +218,7 @@ class DataModule(pl.LightningDataModule):
         if share:
             few = share if isinstance(share, int) else max(int(share * len(plan)), 1)
             plan = self._train_plan(min(few, len(plan)))
-        return self._kept(TrainLoader(self.datasets["train"], plan, self.workers))
+        return TrainLoader(self.datasets["train"], plan, self.workers)
 
     def _train_plan(self, repeat: int | None = None) -> TrainPlan:
         rank, world = self._place()
@@ -259,12 +249,12 @@ class DataModule(pl.LightningDataModule):
         if not self.tests_rollouts:
             return short
         plan = RolloutPlan(windows, self.horizon, None, *self._place(), self.eval_batch_size)
-        return [short, self._kept(Loader(windows, plan, self.workers))]
+        return [short, Loader(windows, plan, self.workers)]
 
     def predict_dataloader(self) -> Loader:
         windows = self._windows("test")
         plan = RolloutPlan(windows, self.horizon, self.rollouts, *self._place())
-        return self._kept(Loader(windows, plan, self.workers))
+        return Loader(windows, plan, self.workers)
 
     def _windows(self, split: str) -> Windows:
         """The windows of a split, of which there must be some."""
@@ -276,12 +266,7 @@ class DataModule(pl.LightningDataModule):
     def _eval_loader(self, split: str) -> Loader:
         windows = self.datasets[split]
         plan = EvalPlan(len(windows), self.eval_batch_size, self.predict, *self._place())
-        return self._kept(Loader(windows, plan, self.workers))
-
-    def _kept(self, loader: AnyLoader) -> AnyLoader:
-        """The loader, remembered until `teardown`."""
-        self._loaders.append(loader)
-        return loader
+        return Loader(windows, plan, self.workers)
 
     def _place(self) -> tuple[int, int]:
         """Rank and world size; alone where no trainer is attached."""

@@ -41,7 +41,6 @@ class RolloutPlan:
                 batches.append([window])
                 lengths.append(length)
         self._asks = [Ask(np.array(b), 0, p) for b, p in zip(batches, lengths, strict=True)]
-        self.predict = max(lengths, default=horizon)
 
     def __len__(self) -> int:
         return len(self._asks)

@@ -1,41 +1,26 @@
 """Which windows a batch holds: a function of seed, rank and batch number, nothing else.
 
-Loaders stand between a dataset and Lightning. They are no DataLoaders, because Lightning would put
-a sampler of its own into one. Training is one endless run of batches of which each epoch takes the
-next part; its place is saved and restored, so that a run that is cut short anywhere goes on with
-the very next batch.
+Loaders stand between a dataset and Lightning. Each iteration is one of a torch `DataLoader`; they
+are none themselves, because Lightning would put a sampler of its own into one. Training is one
+endless run of batches of which each epoch takes the next part; its place is saved and restored, so
+that a run that is cut short anywhere goes on with the very next batch.
 """
 
-import multiprocessing
 import os
-import pickle
-import signal
-from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import partial
 from itertools import cycle, islice
-from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any, Protocol
-from weakref import finalize
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch._utils import ExceptionWrapper
+from torch.utils.data import DataLoader
 
-from data_modules.parcel import Parcel, Shelf
 from data_modules.prepare import end_with_parent
 from data_modules.windows import Ask, Windows, uniform
 from mssim.batch import Batch
 from mssim.errors import UserError
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
-    _Pipe = Connection[Any, Any]
-
-PREFETCH = 3
-"""Batches that each worker reads ahead."""
 
 
 class TrainPlan:
@@ -76,7 +61,7 @@ class TrainPlan:
     ) -> None:
         self._groups = [np.flatnonzero(source == s) for s in range(len(weights))]
         self._weights = list(weights)
-        self.predict = predict
+        self._predict = predict
         self._shortest = predict if predict_min is None else predict_min
         self._batch, self._rank, self._world, self._seed = batch_size, rank, world, seed
         self._pass = sum(_draws(len(g), w) for g, w in zip(self._groups, weights, strict=True))
@@ -121,7 +106,7 @@ class TrainPlan:
         return run[skip : skip + total]
 
     def _length(self, epoch: int, number: int) -> int:
-        lengths = self.predict - self._shortest + 1
+        lengths = self._predict - self._shortest + 1
         return self._shortest + int(uniform(self._seed, epoch, number) * lengths)
 
     def _shuffled(self, number: int) -> NDArray[np.int64]:
@@ -159,7 +144,7 @@ class EvalPlan:
             )
         self._windows = np.arange(rank, windows, world)
         self._batch = batch_size
-        self.predict = predict
+        self._predict = predict
 
     def __len__(self) -> int:
         return -(-len(self._windows) // self._batch)
@@ -168,13 +153,11 @@ class EvalPlan:
         """This rank's batches."""
         for number in range(len(self)):
             at = number * self._batch
-            yield Ask(self._windows[at : at + self._batch], 0, self.predict)
+            yield Ask(self._windows[at : at + self._batch], 0, self._predict)
 
 
 class Plan(Protocol):
-    """The order in which a loader asks for batches; `predict` is the most frames one has."""
-
-    predict: int
+    """The order in which a loader asks for batches."""
 
     def __len__(self) -> int: ...
 
@@ -185,15 +168,18 @@ class Loader:
     """The batches of a plan, the same ones at each iteration.
 
     Args:
-        dataset: The windows.
-        plan: Their order.
-        workers: Processes that read; 0 reads here.
+        dataset: The windows that batches hold.
+        plan: The order of the batches.
+        workers: Processes that read; 0 reads in this one.
     """
 
     def __init__(self, dataset: Windows, plan: Plan, workers: int = 0) -> None:
         self.dataset = dataset
         self.plan = plan
         self._workers = workers
+        # A DataLoader draws its workers' seeds; from torch's own generator, it would change what
+        # a model draws after it.
+        self._seeds = torch.Generator()
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -201,33 +187,31 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         yield from self._read(self.plan.asks())
 
-    def close(self) -> None:
-        """End the workers now; the next iteration starts new ones."""
-        crew = self.__dict__.pop("_crew", None)
-        if crew is not None:
-            crew.close()
+    def _read(self, asks: Iterator[Ask]) -> "DataLoader[Batch]":
+        """The next batches, as many as an epoch has; workers live as long as the iteration."""
+        return DataLoader(
+            self.dataset,
+            sampler=islice(asks, len(self)),
+            batch_size=None,  # an ask is for a whole batch
+            num_workers=self._workers,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=partial(_begin, os.getpid()),
+            generator=self._seeds,
+        )
 
-    def _read(self, asks: Iterator[Ask]) -> Iterator[Batch]:
-        run = islice(asks, len(self))
-        if not self._workers or not len(self):
-            return map(self.dataset.__getitems__, run)
-        return self._crew.read(run)
 
-    @cached_property
-    def _crew(self) -> "_Crew":
-        """The workers; they start with the first batch and stay."""
-        first = self.dataset.__getitems__(next(self.plan.asks()))
-        longer = (first.context + self.plan.predict) / first.length
-        return _Crew(self.dataset, first, longer, self._workers)
+def _begin(parent: int, worker: int) -> None:
+    """In a worker, first of all: end when the process that reads from it does."""
+    end_with_parent(parent)
 
 
 class TrainLoader(Loader):
     """Training batches: each iteration is the next epoch, or the rest of what was resumed.
 
     Args:
-        dataset: The windows.
-        plan: Their order.
-        workers: Processes that read; 0 reads here.
+        dataset: The windows that batches hold.
+        plan: The order of the batches.
+        workers: Processes that read; 0 reads in this one.
     """
 
     plan: TrainPlan
@@ -248,103 +232,6 @@ class TrainLoader(Loader):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved place."""
         self._place = int(state["place"])
-
-
-class _Crew:
-    """Workers that read windows, each at the other end of a pipe.
-
-    A DataLoader's queues cost several times the reading: threads that wait for one another's turn.
-
-    Args:
-        dataset: The windows.
-        first: Some batch.
-        longer: How many times as many frames the longest has.
-        workers: How many.
-    """
-
-    def __init__(self, dataset: Windows, first: Batch, longer: float, workers: int) -> None:
-        self._shelf = Shelf(workers * PREFETCH, first, longer)
-        self._under_way: deque[int] = deque()  # slots, in the order in which they were asked for
-        self._reading: object = None
-        self._members: list[tuple[BaseProcess, _Pipe]] = []
-        self.close = finalize(self, _dismiss, self._members, os.getpid())
-        for _ in range(workers):
-            ours, theirs = multiprocessing.Pipe()
-            member = multiprocessing.Process(
-                target=_work, args=(theirs, ours, dataset, self._shelf, os.getpid()), daemon=True
-            )
-            member.start()
-            theirs.close()  # so that its end is noticed
-            self._members.append((member, ours))
-
-    def read(self, asks: Iterator[Ask]) -> Iterator[Batch]:
-        """What is asked for, in order; ends what was being read."""
-        self._reading = this = object()
-        while self._under_way:
-            self._receive()
-        sent = map(self._send, cycle(range(self._shelf.slots)), asks)
-        deque(islice(sent, self._shelf.slots), 0)
-        while self._under_way:
-            batch = self._receive()
-            next(sent, None)  # into the slot that has just become free
-            yield batch
-            if self._reading is not this:
-                raise RuntimeError("a loader is read from anew; this iteration is over")
-
-    def _send(self, slot: int, ask: Ask) -> None:
-        member, pipe = self._members[slot % len(self._members)]
-        try:
-            pipe.send((slot, ask))
-        except OSError:
-            raise _death(member) from None
-        self._under_way.append(slot)
-
-    def _receive(self) -> Batch:
-        member, pipe = self._members[self._under_way.popleft() % len(self._members)]
-        try:
-            sent = pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError):  # its end, or its end amid a message
-            raise _death(member) from None
-        if isinstance(sent, ExceptionWrapper):
-            sent.reraise()  # type: ignore[no-untyped-call]
-        return self._shelf.take(sent) if isinstance(sent, Parcel) else sent
-
-
-def _work(pipe: "_Pipe", other: "_Pipe", dataset: Windows, shelf: Shelf, parent: int) -> None:
-    """What runs in a worker."""
-    other.close()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(parent)
-    torch.set_num_threads(1)
-    while True:
-        try:
-            slot, ask = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            desk = shelf.desk(slot)
-            sent: object = desk.pack(dataset.read(ask, desk.empty))
-        except Exception:
-            sent = ExceptionWrapper(where="in a worker")  # type: ignore[no-untyped-call]
-        pipe.send_bytes(pickle.dumps(sent))
-
-
-def _dismiss(members: "list[tuple[BaseProcess, _Pipe]]", owner: int) -> None:
-    if os.getpid() != owner:  # a fork
-        return
-    for member, _ in members:
-        member.kill()  # it holds nothing that could be left half done
-    for member, pipe in members:
-        member.join()
-        pipe.close()
-
-
-def _death(member: BaseProcess) -> UserError:
-    member.join()
-    return UserError(
-        f"a worker that reads data ended (exit code {member.exitcode}; -9: likely for want of "
-        "memory); lower data.workers or data.batch_size"
-    )
 
 
 def _draws(windows: int, weight: float) -> int:

@@ -11,14 +11,14 @@ A recording of one frame is an image: a window whose context and later frames ar
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from data_modules.merging import merge, steps_present
@@ -28,9 +28,6 @@ from data_modules.text import Captions
 from mssim.batch import Batch
 from mssim.errors import UserError
 from mssim.senses import SenseSet
-
-Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
-"""Makes an array of a shape and a type: `np.empty`, or a piece of a worker's slot."""
 
 OPEN = 1024
 """Recordings held open at once; each holds a few memory maps."""
@@ -167,12 +164,8 @@ class Windows(Dataset[Batch]):
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def __getitems__(self, ask: Ask) -> Batch:
+    def __getitem__(self, ask: Ask) -> Batch:
         """The batch that a sampler asks for; see `mssim.batch.Batch` for shapes."""
-        return self.read(ask, np.empty)
-
-    def read(self, ask: Ask, empty: Empty) -> Batch:
-        """As `__getitems__`, what is large in arrays that `empty` makes."""
         ids = np.asarray(ask.windows, np.int64)
         index = self.index
         track, start, stride = index.track[ids], index.start[ids], index.stride[ids]
@@ -180,8 +173,8 @@ class Windows(Dataset[Batch]):
         counts = np.array([a.frames for a in arrays])
         predict = 1 if (counts == 1).all() else ask.predict
         length = self.context + predict
-        frames = self._frames(arrays, start, stride, length, empty)
-        senses, presence = self._senses(arrays, start, stride, length, empty)
+        frames = self._frames(arrays, start, stride, length)
+        senses, presence = self._senses(arrays, start, stride, length)
         if self.absent or not self.past:
             self._hide(senses, presence)
         if self.dropout:
@@ -239,13 +232,12 @@ class Windows(Dataset[Batch]):
         start: NDArray[np.int64],
         stride: NDArray[np.int64],
         length: int,
-        empty: Empty,
     ) -> dict[str, torch.Tensor]:
         """By camera, uint8 (B, T, 3, S, S): a view of memory that lies as (B, T, S, S, 3)."""
         out = {}
         for number, camera in enumerate(self.cameras):
             shape = arrays[0].cameras[number].shape[1:]
-            stack = empty((len(arrays), length, *shape), np.uint8)
+            stack = np.empty((len(arrays), length, *shape), np.uint8)
             for row, a, i, s in zip(stack, arrays, start.tolist(), stride.tolist(), strict=True):
                 if i < 0:  # an image: only its one frame is real
                     row[:] = 0
@@ -261,13 +253,12 @@ class Windows(Dataset[Batch]):
         start: NDArray[np.int64],
         stride: NDArray[np.int64],
         length: int,
-        empty: Empty,
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
         """By sense, (B, T, K, *shape); presence (B, T, M)."""
         batch = len(arrays)
         presence = np.empty((batch, length, len(self.senses)), bool)
         out = {
-            s.name: empty((batch, length, s.samples_per_frame, *s.shape), np.float32)
+            s.name: np.empty((batch, length, s.samples_per_frame, *s.shape), np.float32)
             for s in self.senses
         }
         values = list(out.values())

@@ -200,6 +200,10 @@ class MssimCLI(LightningCLI):
         except MisconfigurationException as error:
             raise UserError(plain(str(error))) from error
         except RuntimeError as error:
+            if str(error).startswith("DataLoader worker (pid"):
+                # torch tells it by a signal, so that it may come from anywhere.
+                fault = f"data.workers: {plain(str(error)).rstrip('. ')}, likely for want of memory"
+                raise UserError(f"{fault}; lower data.workers or data.batch_size") from error
             if "Early stopping conditioned on metric" not in str(error):
                 raise
             raise UserError(f"trainer.callbacks: {plain(str(error))}") from error

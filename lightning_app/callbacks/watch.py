@@ -94,7 +94,7 @@ def _rolled_out(module: Simulator) -> tuple[Pixels, Pixels, int, float] | None:
     if not len(windows):
         return None
     ask = Ask(np.array([0]), 0, windows.frames_ahead(0, module.data.horizon))
-    batch = windows.__getitems__(ask).to(module.device)
+    batch = windows[ask].to(module.device)
     with module.trainer.precision_plugin.forward_context():
         predicted = module.predict_step(batch, 0)[0]
     true, shown = truth_and_prediction(batch, 0, predicted)

@@ -207,7 +207,7 @@ class Simulator(MssimModule):
     def _score(self, batch: Batch, split: str) -> None:
         theirs = self.partner_of[batch.window.cpu().numpy()]
         ask = Ask(theirs, 0, batch.length - batch.context)
-        partner = self.data.datasets[split].__getitems__(ask).to(self.device)
+        partner = self.data.datasets[split][ask].to(self.device)
         sampler = replace(self.sampler, guidance=self.guided)
         for row in self.scoring.rows:
             frames = predict_row(row, self.simulator, batch, partner, sampler, self.seed)
@@ -246,7 +246,7 @@ class Simulator(MssimModule):
         windows = data.train_dataloader().plan.windows(epoch=0)[:_SCALE_WINDOWS]
         squares, count = 0.0, 0
         for part in np.array_split(windows, -(-len(windows) // data.eval_batch_size)):
-            batch = data.datasets["train"].__getitems__(Ask(part, 0, data.predict))
+            batch = data.datasets["train"][Ask(part, 0, data.predict)]
             batch = batch.to(self.device)
             real = simulator.to_diffused(batch)[batch.target_mask]
             squares, count = squares + real.double().square().sum().item(), count + real.numel()

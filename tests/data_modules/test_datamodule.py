@@ -200,7 +200,7 @@ def test_a_grip_is_judged_by_what_training_calls_typical(toy: Path) -> None:
         return tight.astype(int) - gentle.astype(int)
 
     train = data.datasets["train"]
-    force, activity, _ = read([train.__getitems__(Ask(np.arange(len(train)), 0, 8))])
+    force, activity, _ = read([train[Ask(np.arange(len(train)), 0, 8)]])
     ours, theirs = [], []
     for loader in (data.val_dataloader(), data.test_dataloader()):
         felt, doing, grip = read(loader)
@@ -230,7 +230,6 @@ def test_absent_senses_are_hidden_by_workers_too(toy: Path) -> None:
     for batch in data.test_dataloader():
         assert not batch.presence[..., 0].any() and not batch.senses["arm"].any()
         assert not batch.presence[:, :4].any() and batch.presence[:, 4:, 1].all()
-    data.teardown()
 
 
 def test_without_past_actions_the_context_is_frames_alone(toy: Path) -> None:
@@ -286,7 +285,7 @@ def test_varied_captions_are_drawn_by_seed_epoch_and_window(toy: Path) -> None:
     data = module(toy, text="varied", strides=[1, 3], start_every=1)
     windows = data.datasets["train"]
     ids = np.arange(len(windows))
-    first, again, later = (windows.__getitems__(Ask(ids, e, 8)).text for e in (0, 0, 1))
+    first, again, later = (windows[Ask(ids, e, 8)].text for e in (0, 0, 1))
     assert first == again != later
     known = [" ".join(writer.TASKS[e].lower().rstrip(".").split()) for e in (0, 1)]
     level = {"verb": 0, "phrase": 0, "sentence": 0}
@@ -298,9 +297,9 @@ def test_varied_captions_are_drawn_by_seed_epoch_and_window(toy: Path) -> None:
     assert min(level.values()) > 0.2 * len(ids)
     # The company that a window has in its batch changes nothing.
     few = ids[::-3]
-    assert windows.__getitems__(Ask(few, 0, 8)).text == [first[i] for i in few]
+    assert windows[Ask(few, 0, 8)].text == [first[i] for i in few]
     other = module(toy, text="varied", strides=[1, 3], seed=1).datasets["train"]
-    assert other.__getitems__(Ask(ids, 0, 8)).text != first
+    assert other[Ask(ids, 0, 8)].text != first
     assert {t for b in data.test_dataloader() for t in b.text} == set(known)
 
 

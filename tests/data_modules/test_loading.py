@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import json
+import multiprocessing
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -8,8 +10,11 @@ import torch
 from helpers import lerobot_writer as writer
 from helpers.toy_data import module
 
-from data_modules.sampler import TrainLoader
+from data_modules.sampler import Loader, TrainLoader
+from data_modules.windows import Ask, Windows
+from lightning_app.plain import plain
 from mssim.batch import Batch
+from mssim.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_workers_send_what_is_read_here(toy: Path) -> None:
-    """Three epochs through slots that are used again, in batches of unequal length."""
+    """Three epochs, in batches of unequal length."""
     alone, crew = (module(toy, workers=w, predict_min=2, horizon=20) for w in (0, 2))
     here, there = alone.train_dataloader(), crew.train_dataloader()
     for _ in range(3):
@@ -34,13 +39,62 @@ def test_workers_send_what_is_read_here(toy: Path) -> None:
     rollouts = [list(m.predict_dataloader()) for m in (alone, crew)]
     assert [b.length for b in rollouts[0]] == [b.length for b in rollouts[1]]
     assert torch.equal(rollouts[0][-1].frames["top"], rollouts[1][-1].frames["top"])
-    crew.teardown()
 
 
 def flat_tensors(batch: Batch) -> list[torch.Tensor]:
     values = [getattr(batch, f.name) for f in dataclasses.fields(batch)]
     nested = [list(v.values()) if isinstance(v, dict) else [v] for v in values]
     return [t for part in nested for t in part if isinstance(t, torch.Tensor)]
+
+
+def test_reading_draws_nothing_from_torch_s_own_generator(toy: Path) -> None:
+    """Else what a model draws next would depend on how often its data were read."""
+    for workers in (0, 1):
+        loader = module(toy, workers=workers).train_dataloader()
+        torch.manual_seed(0)
+        list(loader)
+        drawn = torch.rand(1)
+        torch.manual_seed(0)
+        assert torch.equal(drawn, torch.rand(1))
+
+
+def test_workers_end_with_their_iteration(toy: Path) -> None:
+    before = set(multiprocessing.active_children())
+    run = iter(module(toy, workers=2).train_dataloader())
+    next(run)
+    crew = set(multiprocessing.active_children()) - before
+    assert len(crew) == 2
+    del run
+    gc.collect()
+    assert not any(member.is_alive() for member in crew)
+    fit(toy, 3, workers=2)
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_worker_s_error_is_raised_here(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = module(toy, workers=2).train_dataloader()
+    first, real = next(loader.plan.asks()), Windows.__getitem__
+
+    def read(self: Windows, ask: Ask) -> Batch:
+        if multiprocessing.parent_process() and ask.windows.tolist() == first.windows.tolist():
+            raise UserError("a.npy: cut short; prepare again")
+        return real(self, ask)
+
+    monkeypatch.setattr(Windows, "__getitem__", read)
+    with pytest.raises(UserError) as told:
+        next(iter(loader))
+    assert plain(str(told.value)) == "a.npy: cut short; prepare again"
+
+
+def test_an_iteration_that_is_given_up_leaves_the_next_one_whole(toy: Path) -> None:
+    loader = module(toy, workers=2).test_dataloader()
+    assert isinstance(loader, Loader)
+    whole = [b.window.tolist() for b in loader]
+    assert len(whole) > 1
+    given_up = iter(loader)
+    assert next(given_up).window.tolist() == whole[0]
+    assert [b.window.tolist() for b in loader] == whole
+    assert [b.window.tolist() for b in given_up] == whole[1:]
 
 
 class Recorder(pl.LightningModule):

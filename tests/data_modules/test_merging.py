@@ -86,7 +86,7 @@ def window(folder: Path, stride: int, senses: SenseSet, rows: NDArray[np.float32
     windows = Windows(
         [Track(store, "a", 0, 0, 0)], index, senses, 1, ["eye"], Captions("none", ["x"])
     )
-    return windows.__getitems__(Ask(np.array([0]), 0, length - 1))
+    return windows[Ask(np.array([0]), 0, length - 1)]
 
 
 def test_steps_over_the_floor_add_up_at_any_stride(tmp_path: Path) -> None:

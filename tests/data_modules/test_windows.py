@@ -56,7 +56,7 @@ def make(tmp_path: Path, strides: list[int], every: int = 1, **more: Any) -> Win
 
 
 def ask(windows: Windows, ids: list[int] | NDArray[np.int64], epoch: int = 0, p: int = P) -> Batch:
-    return windows.__getitems__(Ask(np.asarray(ids), epoch, p))
+    return windows[Ask(np.asarray(ids), epoch, p)]
 
 
 def test_windows_stay_inside_their_span_and_are_all_there(tmp_path: Path) -> None:

@@ -339,6 +339,25 @@ def test_a_full_disk_while_a_report_is_written(
     assert not list((disk / "run").rglob(".*"))
 
 
+def test_the_death_of_a_worker_is_told_in_one_line(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, before = write_config(tmp_path, toy), set(multiprocessing.active_children())
+    step = Simulator.training_step
+
+    def killing(self: Simulator, batch: Any, batch_idx: int) -> Any:
+        (worker,) = set(multiprocessing.active_children()) - before
+        worker.kill()
+        worker.join()
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Simulator, "training_step", killing)
+    words = ("fit", "--config", config, "--trainer.max_steps", "2", "--data.workers", "1")
+    said = refused(capsys, *words)
+    assert said.startswith("data.workers: DataLoader worker (pid")
+    assert said.endswith("likely for want of memory; lower data.workers or data.batch_size")
+
+
 def test_a_worker_that_ends_late_does_not_hold_the_folder_of_its_run(tmp_path: Path) -> None:
     """A forked process has its parent's lock, too: the next `fit` was now and then refused."""
     with locked(tmp_path, "fit"):
