@@ -4,14 +4,12 @@ FLOPs are those of matrix products, convolutions and attention, a multiplication
 being two; what is done number by number is not counted, as is usual.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.hooks import RemovableHandle
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,8 @@ class Cost:
     """FLOPs of a forward pass by module, and of forward and backward together.
 
     Attributes:
-        forward: By the name of the module in which they are spent, not counting modules in it.
+        forward: By the name of the module in which they are spent, not counting modules in it;
+            only of modules that spend some.
         both: Forward and backward.
     """
 
@@ -32,45 +31,37 @@ def parameters(module: nn.Module) -> dict[str, int]:
     return {name: p.numel() for name, p in module.named_parameters()}
 
 
+class _Pass(nn.Module):
+    """A call through modules of `root` as a module itself: a counter then knows all names."""
+
+    def __init__(self, root: nn.Module, run: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.root, self.run = root, run
+
+    def forward(self) -> Tensor:
+        return self.run()
+
+
 def cost(root: nn.Module, run: Callable[[], Tensor]) -> Cost:
     """FLOPs of `run`, which goes through modules of `root` and returns what to differentiate."""
     with FlopCounterMode(display=False) as counter:
-        with _metered(root, counter) as spent:
-            out = run()
+        out = _Pass(root, run)()
+        counts = counter.get_flop_counts()
         if out.requires_grad:
             torch.autograd.backward(out.sum())
         both = counter.get_total_flops()
-    return Cost(spent, both)
-
-
-@contextmanager
-def _metered(root: nn.Module, counter: FlopCounterMode) -> Iterator[dict[str, int]]:
-    """Hooks on every module: what is counted between its call and its return, less its parts."""
-    spent: dict[str, int] = {}
-    begun: list[int] = []  # the count when each of the modules that are running began
-    parts: list[int] = [0]  # and what the modules in it have spent
-    handles: list[RemovableHandle] = []
-
-    def attach(name: str, module: nn.Module) -> None:
-        def begin(*_: object) -> None:
-            begun.append(counter.get_total_flops())
-            parts.append(0)
-
-        def end(*_: object) -> None:
-            whole = counter.get_total_flops() - begun.pop()
-            spent[name] = spent.get(name, 0) + whole - parts.pop()
-            parts[-1] += whole
-
-        handles.append(module.register_forward_pre_hook(begin))
-        handles.append(module.register_forward_hook(end))
-
-    for name, module in root.named_modules():
-        attach(name, module)
-    try:
-        yield spent
-    finally:
-        for handle in handles:
-            handle.remove()
+    whole = {name: sum(counts[name].values()) for name in sorted(counts)}
+    spent = dict(whole)
+    for name, flops in whole.items():
+        # A list of modules is never called, so that the next module above it may be further up.
+        above = name.rpartition(".")[0]
+        while above and above not in spent:
+            above = above.rpartition(".")[0]
+        if above:
+            spent[above] -= flops
+    start = f"{_Pass.__name__}.root"
+    mine = {k: v for k, v in spent.items() if f"{k}.".startswith(f"{start}.")}
+    return Cost({k.removeprefix(start).removeprefix("."): v for k, v in mine.items()}, both)
 
 
 def grouped(values: dict[str, int], group: Callable[[str], str]) -> dict[str, int]:
