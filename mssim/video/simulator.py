@@ -13,7 +13,6 @@ from mssim.action.encoder import ActionEncoder, Encoding
 from mssim.batch import Batch
 from mssim.noise import generators, normal, uniform
 from mssim.towers import Tower
-from mssim.video.codec import Codec, Identity
 from mssim.video.condition import Condition
 from mssim.video.diffusion import Diffusion, SamplerConfig
 from mssim.video.unet import SpaceTimeUNet
@@ -65,7 +64,6 @@ class VideoSimulator(nn.Module):
         tower: Frames to features; saved and trained only if it is a module.
         net: The space-time network.
         diffusion: Forward process and schedulers.
-        codec: Frames to what is diffused.
         drop_condition: Share of training windows that see the null condition.
     """
 
@@ -77,7 +75,6 @@ class VideoSimulator(nn.Module):
         tower: Tower,
         net: SpaceTimeUNet,
         diffusion: Diffusion,
-        codec: Codec | None = None,
         drop_condition: float = 0.1,
     ) -> None:
         super().__init__()
@@ -85,7 +82,6 @@ class VideoSimulator(nn.Module):
         self.tower = tower
         self.net = net
         self.diffusion = diffusion
-        self.codec: Codec = codec or Identity()
         self.drop_condition = drop_condition
         self.condition = Condition(
             encoder.config.feature,
@@ -182,7 +178,7 @@ class VideoSimulator(nn.Module):
         modulation, tokens = self.condition(
             encoding.features, seen[:, :h], batch.context_mask, drop
         )
-        return Given(self.codec.encode(video[:, :h]), batch, modulation, tokens), encoding
+        return Given(video[:, :h], batch, modulation, tokens), encoding
 
     def run(self, scaled: Tensor, level: Tensor, given: Given) -> Tensor:
         """F for c_in x_n (B, P, 3, S, S) at level c_noise (B, P)."""
@@ -207,17 +203,17 @@ class VideoSimulator(nn.Module):
 
     def to_diffused(self, batch: Batch) -> Tensor:
         """What is diffused of the frames to predict: (B, P, 3, S, S)."""
-        code = self.codec.encode(batch.video())
-        future = code[:, batch.context :]
+        video = batch.video()
+        future = video[:, batch.context :]
         if not self.diffusion.config.residual:
             return future
-        return (future - self._last(code[:, : batch.context], batch)) / self.residual_scale
+        return (future - self._last(video[:, : batch.context], batch)) / self.residual_scale
 
     def from_diffused(self, x: Tensor, given: Given) -> Tensor:
         """Frames (B, P, 3, S, S) in [-1, 1] from what was diffused."""
         if self.diffusion.config.residual:
             x = x * self.residual_scale + self._last(given.context, given.batch)
-        return self.codec.decode(x)
+        return x.clamp(-1, 1)
 
     def _haze(self, context: Tensor, sources: list[Generator]) -> tuple[Tensor, Tensor] | None:
         most, device = self.net.config.context_noise, context.device
