@@ -17,7 +17,8 @@ import yaml
 from data_modules.commands import StoreSettings, read_settings
 from data_modules.prepare import catalogue
 from data_modules.recording import Clock
-from lightning_app.checkpoint import chosen, folder_of
+from lightning_app.checkpoint import folder_of
+from mssim.checkpoint import chosen
 from mssim.errors import UserError
 
 COMMANDS = ("validate", "test", "predict")

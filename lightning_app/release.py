@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import save_file
 
 from data_modules.files import whole, write_text
-from lightning_app.checkpoint import RELEASED, chosen, load_checkpoint, narrow
+from mssim.checkpoint import RELEASED, chosen, load_checkpoint, narrow
 from mssim.errors import UserError
 
 LARGEST = 15_000_000

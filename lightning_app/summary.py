@@ -19,12 +19,12 @@ from torch import Tensor
 
 from data_modules.files import write_text
 from data_modules.module import DataModule
-from lightning_app.build import TowerConfig, build_tower
 from lightning_app.modules.base import MssimModule
 from lightning_app.plain import plain
 from lightning_app.trainer import MssimCLI
 from mssim.action.encoder import ActionEncoder, EncoderConfig, Encoding
 from mssim.batch import Batch
+from mssim.build import TowerConfig, build_tower
 from mssim.errors import UserError
 from mssim.senses import Sense, SenseSet
 from mssim.sizes import cost, grouped, parameters

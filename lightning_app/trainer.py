@@ -24,15 +24,7 @@ from lightning_app.callbacks.keep import Best, Last, is_trial, validation_is_due
 from lightning_app.callbacks.progress import Progress
 from lightning_app.callbacks.report import Report
 from lightning_app.callbacks.watch import Watch
-from lightning_app.checkpoint import (
-    LAST,
-    RELEASED,
-    AtomicCheckpointIO,
-    check_fit,
-    chosen,
-    folder_of,
-    load_checkpoint,
-)
+from lightning_app.checkpoint import AtomicCheckpointIO, folder_of
 from lightning_app.flags import as_list, check_flags, check_watched, check_words, explained, loggers
 from lightning_app.help import asked, help_on
 from lightning_app.modules.action_encoder import ActionEncoder
@@ -41,6 +33,7 @@ from lightning_app.modules.image_text_tower import ImageTextTower
 from lightning_app.modules.simulator import Simulator
 from lightning_app.plain import plain
 from lightning_app.resume import ELSEWHERE, check_same, is_finished
+from mssim.checkpoint import LAST, RELEASED, check_fit, chosen, load_checkpoint
 from mssim.errors import UserError
 
 __all__ = ["ActionEncoder", "ImageTextTower", "MssimCLI", "Simulator", "run_trainer"]

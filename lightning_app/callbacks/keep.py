@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_app.checkpoint import BEST, LAST
 from lightning_app.stop import Stopped, asked, wait
+from mssim.checkpoint import BEST, LAST
 
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
 _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}

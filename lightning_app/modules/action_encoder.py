@@ -4,11 +4,11 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_app.build import TowerConfig, build_tower
 from lightning_app.modules.base import MssimModule, adam
 from mssim.action.encoder import ActionEncoder as Encoder
 from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
+from mssim.build import TowerConfig, build_tower
 from mssim.errors import UserError
 from mssim.senses import SenseSet
 from mssim.video.simulator import LossWeights

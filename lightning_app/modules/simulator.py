@@ -10,8 +10,6 @@ from torch import Tensor
 
 from data_modules.partners import partners
 from data_modules.windows import Ask, Windows
-from lightning_app.build import TowerConfig, build_simulator
-from lightning_app.checkpoint import check_fit, check_kind, load_checkpoint
 from lightning_app.modules.base import MssimModule, adam
 from lightning_app.rows import (
     CONTROLS,
@@ -27,6 +25,8 @@ from lightning_app.rows import (
 from lightning_app.scoring import Judges, PerceptionConfig, Scoring
 from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
+from mssim.build import TowerConfig, build_simulator
+from mssim.checkpoint import check_fit, check_kind, load_checkpoint
 from mssim.errors import UserError
 from mssim.metrics.summary import per_unit, summarise
 from mssim.senses import SenseSet

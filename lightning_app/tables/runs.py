@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.commands import read_settings
-from lightning_app.checkpoint import LAST, load_checkpoint
 from lightning_app.tables.code import code_of, parts
 from lightning_app.tables.elsewhere import content, source_of, spec_elsewhere
 from lightning_app.tables.identity import (
@@ -35,6 +34,7 @@ from lightning_app.tables.identity import (
 )
 from lightning_app.tables.job import Job, as_words
 from lightning_app.tables.spec import Need, Row, Spec
+from mssim.checkpoint import LAST, load_checkpoint
 from mssim.errors import UserError
 from mssim.metrics.perceptual import cached_weights
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers.tiny import LONG, ROWS, build, checkpoint, write_config
 
-from lightning_app.build import TowerConfig, build_tower
 from lightning_app.cli import main
 from mssim.action.baselines import BindingKind
 from mssim.action.encoder import EncoderConfig
+from mssim.build import TowerConfig, build_tower
 from mssim.towers import SmallTower
 
 SHORT = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data.eval_every", "40"]

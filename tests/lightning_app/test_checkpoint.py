@@ -9,15 +9,10 @@ import torch
 from helpers.tiny import checkpoint, write_config
 from torch import Tensor
 
-from lightning_app import build
-from lightning_app.checkpoint import (
-    AtomicCheckpointIO,
-    check_fit,
-    chosen,
-    folder_of,
-    load_checkpoint,
-)
+from lightning_app.checkpoint import AtomicCheckpointIO, folder_of
 from lightning_app.cli import main
+from mssim import build
+from mssim.checkpoint import check_fit, chosen, load_checkpoint
 from mssim.errors import UserError
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from data_modules.commands import read_settings
 from data_modules.sources.detect import read_senses
-from lightning_app import build
 from lightning_app.cli import main
+from mssim import build
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -36,7 +36,7 @@ NARROW = ["--model.unet.embedding", "32", "--model.encoder.projection", "[32]"]
 # A process of its own, whose peak is the step's; seconds of its one core, whoever shares it.
 MEASURED = """
 import resource, sys, time
-from lightning_app import build
+from mssim import build
 from lightning_app.cli import main
 from test_configs import StandIn
 build.OpenClipTower = StandIn

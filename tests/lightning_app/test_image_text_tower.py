@@ -8,10 +8,10 @@ import torch
 from helpers.tiny import build, checkpoint, write_config
 from helpers.worlds import make_batch
 
-from lightning_app.build import TowerConfig, build_tower, load_tower
 from lightning_app.cli import main
 from lightning_app.modules.image_text_tower import ImageTextTower
 from mssim.action.encoder import EncoderConfig
+from mssim.build import TowerConfig, build_tower, load_tower
 from mssim.contrastive import retrieved
 from mssim.errors import UserError
 from mssim.towers import FrozenTower

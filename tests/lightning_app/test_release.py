@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from data_modules.module import DataModule
 from lightning_app import release as released
-from lightning_app.checkpoint import load_checkpoint
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
 from lightning_app.release import release
+from mssim.checkpoint import load_checkpoint
 from mssim.errors import UserError
 
 

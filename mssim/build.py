@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
-from lightning_app.checkpoint import check_fit, load_checkpoint
 from mssim.action.encoder import ActionEncoder, EncoderConfig
+from mssim.checkpoint import check_fit, load_checkpoint
 from mssim.errors import UserError
 from mssim.senses import SenseSet
 from mssim.towers import FrozenTower, OpenClipTower, SmallTower, Tower
