@@ -97,7 +97,7 @@ shifted: setup ## tune the released simulator to 600 frames of a red cucumber; b
 	$(BIN)/mssim test --config runs/shifted/config.yaml
 
 release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32
-	$(BIN)/python -m lightning_app.release --run runs/kitchen --out mssim/pretrained/kitchen-32
+	$(BIN)/mssim release --run runs/kitchen --out mssim/pretrained/kitchen-32
 
 CONFIG ?= configs/full.yaml
 summary: setup ## parameters and FLOPs of CONFIG=configs/full.yaml by module, beside the paper's Tables 5 and 6

@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 
 from lightning_app.stop import Stopped, stoppable
@@ -19,6 +19,9 @@ DATA_COMMANDS = {
     "record": "record the simulated kitchen as ActionSense: mssim record --out DIR",
     "prepare": "convert recordings to the store: mssim prepare PATH",
     "data": "tell and show what is in a dataset: mssim data PATH; in stores: mssim data --stores",
+}
+RESULT_COMMANDS = {
+    "release": "make a small folder of a run that travels: mssim release --run RUN --out FOLDER",
 }
 _DISK = {
     **dict.fromkeys(
@@ -64,10 +67,12 @@ def _run(command: str, words: list[str]) -> None:
         _train(words)
     elif command in DATA_COMMANDS:
         _data(command, words[1:])
+    elif command in RESULT_COMMANDS:
+        _release(words[1:])
     elif command in ("-h", "--help"):
         print(_help())
     else:
-        known = ", ".join({**TRAINER_COMMANDS, **DATA_COMMANDS})
+        known = ", ".join({**TRAINER_COMMANDS, **DATA_COMMANDS, **RESULT_COMMANDS})
         raise UserError(f"no command {command!r}; there are {known}")
 
 
@@ -91,21 +96,33 @@ def _train(words: list[str]) -> None:
 
 
 def _data(command: str, words: list[str]) -> None:
+    from data_modules import commands
+
+    name = command
+    if command == "data" and "--stores" in words:
+        name, words = "stores", [w for w in words if w != "--stores"]
+    _call(command, getattr(commands, name), words, as_positional=True)
+
+
+def _release(words: list[str]) -> None:
+    from lightning_app.release import release
+
+    _call("release", release, words, as_positional=False)
+
+
+def _call(command: str, run: Callable[..., object], words: list[str], as_positional: bool) -> None:
+    """Run a function, its arguments parsed as its types and docstring say."""
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from data_modules import commands
     from lightning_app.plain import plain
 
-    if command == "data" and "--stores" in words:
-        command, words = "stores", [w for w in words if w != "--stores"]
-    run = getattr(commands, command)
     # Not jsonargparse's `auto_cli`: it takes an argument named `config` for its own.
     parser = ArgumentParser(
         prog=f"mssim {command}",
-        description=" ".join(run.__doc__.split("Args:")[0].split()),
+        description=" ".join((run.__doc__ or "").split("Args:")[0].split()),
         exit_on_error=False,
     )
-    parser.add_function_arguments(run, as_group=False, as_positional=True)
+    parser.add_function_arguments(run, as_group=False, as_positional=as_positional)
     try:
         arguments = parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
@@ -115,6 +132,6 @@ def _data(command: str, words: list[str]) -> None:
 
 def _help() -> str:
     lines = ["usage: mssim COMMAND [--help | options]", ""]
-    for name, what in {**TRAINER_COMMANDS, **DATA_COMMANDS}.items():
+    for name, what in {**TRAINER_COMMANDS, **DATA_COMMANDS, **RESULT_COMMANDS}.items():
         lines.append(f"  {name:10}{what}")
     return "\n".join(lines)

@@ -8,12 +8,14 @@ What is written against `World` (a policy, a planner, a judge) runs in either:
 Letters: B worlds side by side, P frames a step, K samples a frame interval, S pixels a side.
 """
 
+from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from mssim.errors import UserError
+from mssim.senses import SenseSet
 from mssim.video.rollout import Rollout, State
 
 StateT = TypeVar("StateT")
@@ -59,29 +61,69 @@ class SimulatedWorld:
         """See `World.step`; senses that are left out count as absent.
 
         Raises:
-            UserError: An action that the simulator was not trained on, or none at all.
+            UserError: An action that the simulator was not trained on, none at all, or one of
+                another type or shape.
         """
-        known = list(self._state.senses)
-        unknown = sorted(set(actions) - set(known))
-        if unknown or not actions:
+        past, known = self._state.senses, self._rollout.simulator.encoder.normalizer.senses
+        if not actions:
             raise UserError(
-                f"actions {unknown or '{}'}: the simulator knows {known}; give it some of those"
+                f"actions: none is given; the simulator knows {', '.join(past)}; give some of those"
             )
         first = next(iter(actions.values()))
-        there = torch.tensor([name in actions for name in known], device=first.device)
-        presence = there.expand(*first.shape[:2], -1)
+        worlds, frames = len(self._state.frames), first.shape[1] if first.ndim > 1 else 1
+        given = check_senses("actions", actions, known, worlds, frames)
+        device = self._state.frames.device
+        there = torch.tensor([name in given for name in past], device=device)
         felt = {
-            name: actions[name].to(past.dtype)
-            if name in actions
-            else _nothing(past, first.shape[1])
-            for name, past in self._state.senses.items()
+            name: given[name].to(device) if name in given else _nothing(before, frames)
+            for name, before in past.items()
         }
-        frames, self._state = self._rollout.step(self._state, felt, presence)
-        return frames
+        presence = there.expand(worlds, frames, -1)
+        shown, self._state = self._rollout.step(self._state, felt, presence)
+        return shown
 
     def state(self) -> State:
         """Where the worlds stand."""
         return self._state
+
+
+def check_senses(
+    what: str, given: Mapping[str, Tensor], senses: SenseSet, worlds: int, frames: int
+) -> dict[str, Tensor]:
+    """See that values of senses are what a simulator takes.
+
+    Args:
+        what: Name of the argument, for messages.
+        given: By sense.
+        senses: Those that the simulator knows.
+        worlds: B.
+        frames: F, the steps that each is given for.
+
+    Returns:
+        The same, float32 (B, F, K, *shape).
+
+    Raises:
+        UserError: A sense is not known, or its type, shape or a value is not as it should be.
+    """
+    unknown = sorted(set(given) - set(senses.names))
+    if unknown:
+        known = ", ".join(senses.names)
+        raise UserError(f"{what}: {', '.join(unknown)} not known; the simulator knows {known}")
+    for name, values in given.items():
+        sense = senses[name]
+        wanted = (worlds, frames, sense.samples_per_frame, *sense.shape)
+        if tuple(values.shape) != wanted:
+            raise UserError(
+                f"{what}: {name} has the shape {tuple(values.shape)}, needed is {wanted}: "
+                "worlds, frames, samples a frame, and the sense's own"
+            )
+        if not values.is_floating_point():
+            raise UserError(f"{what}: {name} has the type {values.dtype}, needed is torch.float32")
+        if not values.isfinite().all():
+            raise UserError(
+                f"{what}: {name} has values that are no numbers; leave an absent sense out"
+            )
+    return {name: values.float() for name, values in given.items()}
 
 
 def _nothing(past: Tensor, frames: int) -> Tensor:

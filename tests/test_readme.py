@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_app.cli import DATA_COMMANDS, TRAINER_COMMANDS
+from lightning_app.cli import DATA_COMMANDS, RESULT_COMMANDS, TRAINER_COMMANDS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -32,7 +32,7 @@ def test_commands_exist(command: str) -> None:
     if words[0] == "tensorboard":  # it comes with Lightning's logger
         return
     assert words[0] == "mssim"
-    assert words[1] in {**TRAINER_COMMANDS, **DATA_COMMANDS}
+    assert words[1] in {**TRAINER_COMMANDS, **DATA_COMMANDS, **RESULT_COMMANDS}
     for name in re.findall(r"configs/\S+\.yaml", command):
         assert (ROOT / name).exists(), name
 

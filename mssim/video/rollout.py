@@ -6,7 +6,7 @@
 Letters: B worlds, H context frames, P frames a step, M senses, S pixels a side.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,6 +50,19 @@ class State:
     def state_dict(self) -> dict[str, Any]:
         """For `torch.save`; `State(**loaded)` brings it back."""
         return dict(vars(self))
+
+    def rows(self, index: Sequence[int]) -> "State":
+        """The worlds at `index`, each as often as it is named there: `[0] * 8` forks the first."""
+        at = torch.tensor(list(index), dtype=torch.long, device=self.frames.device)
+        picked: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                picked[name] = value[at.to(value.device)]
+            elif isinstance(value, dict):
+                picked[name] = {k: v[at.to(v.device)] for k, v in value.items()}
+            else:
+                picked[name] = [value[i] for i in index]
+        return State(**picked)
 
 
 class Rollout:

@@ -18,7 +18,7 @@ from lightning_app.cli import main
 from lightning_app.plain import plain
 from lightning_app.report.scores import read_scores
 
-COMMANDS = ["fit", "validate", "test", "predict", "record", "prepare", "data"]
+COMMANDS = ["fit", "validate", "test", "predict", "record", "prepare", "data", "release"]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:

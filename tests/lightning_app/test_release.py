@@ -3,19 +3,23 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.tiny import checkpoint
+from helpers.tiny import build, checkpoint, write_config
 from safetensors.torch import load_file
 
 from data_modules.module import DataModule
+from data_modules.windows import Ask
 from lightning_app import release as released
 from lightning_app.cli import main
 from lightning_app.modules.simulator import Simulator
 from lightning_app.release import release
 from mssim.checkpoint import load_checkpoint
 from mssim.errors import UserError
+from mssim.pretrained import load_simulator
+from mssim.video.rollout import Rollout
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,44 @@ def test_averages_are_halved_and_statistics_are_not(out: Path, trained: Path) ->
         else:
             assert torch.equal(there[name], value), name
     assert load_checkpoint(out / "model.safetensors")["global_step"] == best["global_step"]
+
+
+def test_python_loads_a_run_and_its_release_and_rolls_out_as_lightning_does(
+    out: Path, trained: Path, toy: Path, tmp_path: Path
+) -> None:
+    cli = build(write_config(tmp_path, toy))
+    cli.model.load_state_dict(checkpoint(trained, "best")["state_dict"])
+    batch = cli.datamodule.datasets["test"][Ask(np.arange(3), 0, 8)]
+    h = batch.context
+    context = {n: v[:, :h] for n, v in batch.senses.items()}
+    future = {n: v[:, h:] for n, v in batch.senses.items()}
+    rollout = Rollout(cli.model.simulator.eval(), cli.model.sampler)
+    expected, _ = rollout.step(rollout.start(batch), future, batch.presence[:, h:])
+    for folder, within in ((trained, 0), (out, 8)):
+        sim = load_simulator(folder)
+        assert (sim.config.sources, sim.config.size, sim.config.predict) == (["toy"], 16, 8)
+        (frames,) = batch.frames.values()
+        sim.start(frames[:, :h], context, interval=batch.interval[0].item())
+        torch.testing.assert_close(sim.step(future), expected, atol=within, rtol=0)
+
+
+def test_a_run_of_another_module_is_refused(trained: Path, tmp_path: Path) -> None:
+    text = (trained / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace(".Simulator\n", ".ActionEncoder\n"))
+    for read in (load_simulator, lambda run: release(run, tmp_path / "out")):
+        with pytest.raises(UserError, match="a run of ActionEncoder; give one of a Simulator"):
+            read(tmp_path)
+
+
+def test_a_word_of_mssim_writes_it(
+    trained: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["release", "--run", str(trained), "--out", str(tmp_path)])
+    assert "MB of weights" in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in out.iterdir()}
+    with pytest.raises(SystemExit):
+        main(["release", "--run", str(trained)])
+    assert "see mssim release --help" in capsys.readouterr().err
 
 
 def test_it_scores_as_the_run_did_without_any_training_data(
