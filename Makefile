@@ -65,12 +65,12 @@ g1: setup ## train on G1=FOLDER for about half an hour on 2 cores, then test and
 
 demo: setup ## no training: a new person's two minutes, scored and rolled out by the released simulator (about 2 minutes)
 	$(BIN)/mssim record --out runs/demo/recordings --subjects S05 --minutes 2 --size 32 --seed 1
-	$(BIN)/mssim test --config mssim/pretrained/kitchen-32/config.yaml
-	$(BIN)/mssim predict --config mssim/pretrained/kitchen-32/config.yaml
+	$(BIN)/mssim test kitchen-32
+	$(BIN)/mssim predict kitchen-32
 
 quickstart: setup ## record a new person, tune the released simulator to them, score before and after, roll out (about 8 minutes on 2 cores)
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S05 --minutes 8 --size 32 --seed 1
-	$(BIN)/mssim test --config configs/quickstart.yaml --run runs/quickstart/before --ckpt_path mssim/pretrained/kitchen-32/model.safetensors --model.controls '["copy-last-frame"]'
+	$(BIN)/mssim test --config configs/quickstart.yaml --run runs/quickstart/before --ckpt_path kitchen-32 --model.controls '["copy-last-frame"]'
 	$(BIN)/mssim fit --config configs/quickstart.yaml
 	$(BIN)/mssim test --config runs/quickstart/config.yaml
 	$(BIN)/mssim predict --config runs/quickstart/config.yaml
@@ -84,7 +84,7 @@ kitchen: setup ## record the whole kitchen, train for about an hour on 2 cores, 
 # A food of a colour never seen (section 7.8.8): 600 frames of S04 tune, S05 tests before and after.
 TOMATO := --activities 'slice a cucumber' --recolour 'cucumber=\#c83020,cucumber_flesh=\#e0805c'
 SPLIT := --data.sources.kitchen.split
-RELEASED := mssim/pretrained/kitchen-32/model.safetensors
+RELEASED := kitchen-32
 shifted: setup ## tune the released simulator to 600 frames of a red cucumber; before and after, in runs/shifted (about 5 minutes)
 	$(BIN)/mssim record --out runs/shifted/recordings --subjects S04 --minutes 1 --size 32 $(TOMATO)
 	$(BIN)/mssim record --out runs/shifted/recordings --subjects S05 --minutes 2 --size 32 $(TOMATO)

@@ -19,6 +19,7 @@ from data_modules.sources.detect import detect, read_senses
 from data_modules.sources.fields import read_text
 from data_modules.splits import SourceConfig
 from mssim.errors import UserError
+from mssim.resources import find_config
 from mssim.senses import SenseSet
 
 SIZE = 64
@@ -206,7 +207,7 @@ def plan(
         source, senses = detect(path)
         name = re.sub(r"[^\w.-]+", "_", path.resolve().name) or "data"
         return name, source, Clock(senses, size or SIZE, rate, crop or "center")
-    settings = read_settings(config)
+    settings = read_settings(find_config(str(config)))
     name = _pick(path, settings, config)
     source = copy(settings.sources[name].source)
     source.path = path

@@ -15,9 +15,9 @@ from data_modules.recording import Clock, Entry
 from data_modules.sources.base import Source
 from data_modules.sources.contents import Contents
 from data_modules.splits import Split
-from mssim.errors import UserError
+from mssim.resources import CONFIGS
 
-TEMPLATE = Path(__file__).parents[1] / "configs" / "g1.yaml"
+TEMPLATE = CONFIGS / "g1.yaml"
 """Where model, averaging and trainer come from."""
 SLOW, FAST = 10.0, 15.0
 """Pictures that come faster than FAST a second are read at SLOW: 8 of them then show movement."""
@@ -60,7 +60,8 @@ def starter(
     if clock.crop != "center":
         data["crop"] = clock.crop
     whole = {"run": f"runs/{name}", "data": {k: v for k, v in data.items() if v is not None}}
-    whole |= {k: v for k, v in _template().items() if k not in whole}
+    template = yaml.safe_load(TEMPLATE.read_text())
+    whole |= {k: v for k, v in template.items() if k not in whole}
     text = yaml.dump(whole, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
     head = [f"# Train: mssim fit --config FILE. Written by `mssim data {source.path}`."]
     if clock.size > 32:
@@ -112,13 +113,6 @@ def _changed(value: Any) -> dict[str, Any]:
     assert is_dataclass(value) and not isinstance(value, type)
     default = {f.name: f.default for f in fields(value) if f.default is not MISSING}
     return {k: v for k, v in asdict(value).items() if k not in default or v != default[k]}
-
-
-def _template() -> dict[str, Any]:
-    try:
-        return dict(yaml.safe_load(TEMPLATE.read_text()))
-    except FileNotFoundError:
-        raise UserError(f"{TEMPLATE} is not there; run from a checkout of mssim") from None
 
 
 class _Dumper(yaml.SafeDumper):

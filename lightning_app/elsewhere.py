@@ -20,7 +20,9 @@ from data_modules.recording import Clock
 from lightning_app.checkpoint import folder_of
 from mssim.checkpoint import chosen
 from mssim.errors import UserError
+from mssim.resources import PRETRAINED, find_config, released
 
+_CONFIG = ("--config", "-c")
 COMMANDS = ("validate", "test", "predict")
 """Those that take a run that is there."""
 
@@ -28,17 +30,21 @@ COMMANDS = ("validate", "test", "predict")
 def spelled_out(words: Sequence[str]) -> list[str]:
     """The flags that `COMMAND [RUN] [--on [SOURCE=]FOLDER]` stands for, the others as they are.
 
+    A run may be a released simulator, by its name.
+
     Args:
         words: The command and what follows it.
 
     Raises:
         UserError: The run or the folder is not there, or it is not clear what reads the folder.
     """
-    command, rest = words[0], list(words[1:])
+    command, rest = words[0], _found(words[1:])
     if command not in COMMANDS:
-        return list(words)
+        return [command, *rest]
     if rest and not rest[0].startswith("-"):
         config = Path(rest[0]) / "config.yaml"
+        if not config.is_file() and rest[0] in released():
+            config = PRETRAINED / rest[0] / "config.yaml"
         if not config.is_file():
             raise UserError(
                 f"{rest[0]}: no run is there (it has no config.yaml); name the folder of a run "
@@ -54,6 +60,17 @@ def spelled_out(words: Sequence[str]) -> list[str]:
     if named is None:
         raise UserError(f"--on: no run is named; such as mssim {command} runs/g1 --on {where}")
     return [command, *rest, *_elsewhere(Path(named), where, rest)]
+
+
+def _found(words: Sequence[str]) -> list[str]:
+    """The words, packaged configs by their path: `--config kitchen` needs no checkout."""
+    found: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        name, given, value = word.partition("=")
+        if given and name in _CONFIG:
+            word = f"{name}={find_config(value)}"
+        found.append(str(find_config(word)) if before in _CONFIG else word)
+    return found
 
 
 def _elsewhere(config: Path, where: str, given: Sequence[str]) -> list[str]:

@@ -35,6 +35,7 @@ from lightning_app.plain import plain
 from lightning_app.resume import ELSEWHERE, check_same, is_finished
 from mssim.checkpoint import LAST, RELEASED, check_fit, chosen, load_checkpoint
 from mssim.errors import UserError
+from mssim.resources import find_weights
 
 __all__ = ["ActionEncoder", "ImageTextTower", "MssimCLI", "Simulator", "run_trainer"]
 
@@ -146,8 +147,11 @@ class MssimCLI(LightningCLI):
         name = self.config[self.subcommand].get("ckpt_path")
         if name in ("best", "last"):
             return self._run_folder() / "checkpoints" / f"{name}.ckpt"
-        if name is None or Path(name).exists():
-            return None if name is None else Path(name)
+        if name is None:
+            return None
+        found = find_weights(Path(name))
+        if found.exists():
+            return found
         # A released config names the weights that lie beside it.
         beside = [Path(str(f)).parent / name for f in self.config[self.subcommand].config or []]
         return next((p for p in beside if p.exists()), Path(name))

@@ -26,7 +26,7 @@ def find_config(name: str) -> Path:
         The file; `name` itself where nothing is found, for the caller to complain about.
     """
     path = Path(name)
-    if path.exists() or path.is_absolute():
+    if path.is_file() or path.is_absolute():
         return path
     inside = name.removeprefix("configs/").removesuffix(".yaml")
     for file in (CONFIGS / f"{inside}.yaml", PRETRAINED / inside / "config.yaml"):

@@ -10,10 +10,11 @@ import yaml
 from data_modules.sources.base import Source
 from data_modules.sources.fields import read_text
 from mssim.errors import UserError
+from mssim.resources import CONFIGS
 from mssim.senses import Sense, SenseSet
 
-SENSES = Path(__file__).parents[2] / "configs" / "senses"
-"""Where the repository keeps its sets of senses."""
+SENSES = CONFIGS / "senses"
+"""The sets of senses that come with the package."""
 
 
 def detect(path: Path) -> tuple[Source, SenseSet]:

@@ -29,6 +29,7 @@ from mssim.build import TowerConfig, build_simulator
 from mssim.checkpoint import check_fit, check_kind, load_checkpoint
 from mssim.errors import UserError
 from mssim.metrics.summary import per_unit, summarise
+from mssim.resources import find_weights
 from mssim.senses import SenseSet
 from mssim.video.diffusion import DiffusionConfig, SamplerConfig
 from mssim.video.rollout import Rollout
@@ -59,8 +60,8 @@ class Simulator(MssimModule):
             leaves the row out.
         weights: Of the loss.
         drop_condition: Share of training windows that see the null condition.
-        init: Checkpoint of a `Simulator` run, or released weights, to start from, statistics of
-            the senses included.
+        init: Checkpoint of a `Simulator` run, or released weights by file or name, to start
+            from, statistics of the senses included.
         init_encoder: Checkpoint of an `ActionEncoder` run to start from: its encoder and tower.
         perception: Weights of LPIPS and FVD.
         controls: What `test` scores beside the model; all of them by default.
@@ -260,7 +261,7 @@ class Simulator(MssimModule):
 
     def _weights(self, path: Path) -> dict[str, Tensor]:
         """Those of a whole simulator, if they fit."""
-        saved: dict[str, Tensor] = load_checkpoint(path)["state_dict"]
+        saved: dict[str, Tensor] = load_checkpoint(find_weights(path))["state_dict"]
         try:
             check_fit(path, saved, self.state_dict())
         except UserError as error:

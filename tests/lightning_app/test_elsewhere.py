@@ -16,6 +16,7 @@ from lightning_app.cli import main
 from lightning_app.elsewhere import spelled_out
 from lightning_app.modules.simulator import Simulator
 from lightning_app.release import release
+from mssim.resources import CONFIGS, PRETRAINED
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,16 @@ def test_a_run_is_named_by_its_folder(trained: Path, tmp_path: Path) -> None:
     as_before = ["test", "--config", config]
     assert spelled_out(as_before) == as_before
     assert spelled_out(["fit", "--on", "x"]) == ["fit", "--on", "x"]
+
+
+def test_packaged_configs_and_released_simulators_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kitchen, released = str(CONFIGS / "kitchen.yaml"), PRETRAINED / "kitchen-32" / "config.yaml"
+    assert spelled_out(["fit", "--config", "kitchen"]) == ["fit", "--config", kitchen]
+    assert spelled_out(["fit", "--config=kitchen"]) == ["fit", f"--config={kitchen}"]
+    assert spelled_out(["test", "kitchen-32"]) == ["test", "--config", str(released)]
 
 
 def test_other_recordings_are_taken_at_the_rate_of_the_runs_own(
