@@ -96,8 +96,9 @@ shifted: setup ## tune the released simulator to 600 frames of a red cucumber; b
 	$(BIN)/mssim test --config runs/shifted/config.yaml --run runs/shifted/before --ckpt_path $(RELEASED)
 	$(BIN)/mssim test --config runs/shifted/config.yaml
 
-release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32
-	$(BIN)/mssim release --run runs/kitchen --out mssim/pretrained/kitchen-32
+release: setup ## put the weights of runs/kitchen, in bfloat16, into mssim/pretrained/kitchen-32, with seconds of a new person
+	$(BIN)/mssim record --out runs/demo/recordings --subjects S05 --minutes 2 --size 32 --seed 1
+	$(BIN)/mssim release --run runs/kitchen --out mssim/pretrained/kitchen-32 --example runs/demo/recordings
 
 CONFIG ?= configs/full.yaml
 summary: setup ## parameters and FLOPs of CONFIG=configs/full.yaml by module, beside the paper's Tables 5 and 6

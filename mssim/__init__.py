@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mssim.config import SimulatorConfig
     from mssim.errors import UserError
-    from mssim.pretrained import PretrainedSimulator, SimulatorConfig, load_simulator
+    from mssim.pretrained import PretrainedSimulator, load_example, load_simulator
     from mssim.senses import Sense, SenseSet
     from mssim.video.rollout import State
     from mssim.world import World
@@ -19,6 +20,7 @@ __all__ = [
     "UserError",
     "World",
     "__version__",
+    "load_example",
     "load_simulator",
 ]
 

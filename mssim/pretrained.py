@@ -11,32 +11,26 @@ Letters: B worlds side by side, H context frames, P frames a step, K samples a f
 pixels a side.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub import ModelHubMixin, snapshot_download
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mssim.action.encoder import EncoderConfig
 from mssim.batch import Batch
-from mssim.build import TowerConfig, build_simulator
+from mssim.build import build_simulator
 from mssim.checkpoint import check_fit, chosen, load_checkpoint
-from mssim.config import from_table, to_table
+from mssim.config import CONFIG, SimulatorConfig, read_config, write_config
 from mssim.errors import UserError
 from mssim.resources import PRETRAINED, released
 from mssim.senses import Sense, SenseSet
-from mssim.video.diffusion import DiffusionConfig, SamplerConfig
 from mssim.video.rollout import Rollout, State
-from mssim.video.unet import UNetConfig
 from mssim.world import SimulatedWorld, check_senses
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS, EXAMPLE = "model.safetensors", "example.safetensors"
 _CARD = """---
 {{ card_data }}
 ---
@@ -51,41 +45,6 @@ sim = mssim.PretrainedSimulator.from_pretrained("OWNER/NAME")
 print(sim.config)
 ```
 """
-
-
-@dataclass(frozen=True)
-class SimulatorConfig:
-    """All that builds a simulator, and what goes into it.
-
-    Args:
-        senses: The senses that it was trained on, in the network's order.
-        sources: Names of the datasets that it was trained on; each has its own statistics.
-        size: Pixels a side, S.
-        rate: Frames a second; None where it was trained at the recordings' own rate.
-        context: Context frames, H.
-        predict: Most frames that one step predicts, P.
-        past_actions: Whether it was trained with the senses of the context's steps.
-        encoder: The action encoder.
-        tower: What looks at frames and reads text.
-        unet: The space-time network.
-        diffusion: What is diffused, and how.
-        sampler: How frames are drawn.
-        drop_condition: Share of training windows that saw no action.
-    """
-
-    senses: list[Sense]
-    sources: list[str]
-    size: int
-    rate: float | None = None
-    context: int = 4
-    predict: int = 8
-    past_actions: bool = True
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    tower: TowerConfig = field(default_factory=TowerConfig)
-    unet: UNetConfig = field(default_factory=UNetConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    drop_condition: float = 0.1
 
 
 class PretrainedSimulator(
@@ -226,7 +185,7 @@ class PretrainedSimulator(
         return seconds
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_weights(save_directory / WEIGHTS, self.state_dict(), step=0)
+        write_tensors(save_directory / WEIGHTS, self.state_dict(), step=0)
         write_config(save_directory / CONFIG, self.config)
 
     @classmethod
@@ -267,6 +226,46 @@ def load_simulator(name: str | Path, device: str | torch.device = "cpu") -> Pret
     Raises:
         UserError: There is nothing of that name, or it cannot be read.
     """
+    return _load(PretrainedSimulator, _folder(name)).to(device)
+
+
+def load_example(name: str | Path = "kitchen-32") -> tuple[Tensor, dict[str, Tensor]]:
+    """A short recording that a simulator has never seen, to start it at and to compare with.
+
+    Args:
+        name: As for `load_simulator`, where an example was released with it.
+
+    Returns:
+        Frames, uint8 (1, F, 3, S, S), and by sense what was felt on the way to each of them,
+        float32 (1, F, K, *shape).
+
+    Raises:
+        UserError: There is none.
+    """
+    file = _folder(name) / EXAMPLE
+    if not file.is_file():
+        raise UserError(f"{file}: no example is there; `mssim release --example` writes one")
+    tensors = load_file(file)
+    return tensors.pop("frames"), tensors
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor], step: int | None = None) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Args:
+        file: The file.
+        tensors: By name; weights as a `PretrainedSimulator` names them.
+        step: Optimizer steps that weights were trained for.
+    """
+    temporary = file.with_name(f".{file.name}.partial")
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    # Not `save_file`, whose files nobody else may read.
+    temporary.write_bytes(save(plain, None if step is None else {"global_step": str(step)}))
+    temporary.replace(file)
+
+
+def _folder(name: str | Path) -> Path:
+    """The folder that a simulator's name stands for."""
     folder = Path(name)
     if not folder.is_dir() and str(name) in released():
         folder = PRETRAINED / str(name)
@@ -275,53 +274,7 @@ def load_simulator(name: str | Path, device: str | torch.device = "cpu") -> Pret
             f"{name}: neither a folder nor a released simulator (there are "
             f"{', '.join(released())}); give a run's folder, or one of `mssim release`"
         )
-    return _load(PretrainedSimulator, folder).to(device)
-
-
-def read_config(folder: Path) -> SimulatorConfig:
-    """The config of a released simulator or of a run.
-
-    Args:
-        folder: Holds `config.json`, or the `config.yaml` of a run.
-
-    Raises:
-        UserError: It holds neither, or it is not one of a simulator.
-    """
-    file = folder / CONFIG
-    if file.is_file():
-        try:
-            table = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{file}: not JSON ({error}); copy or release it again") from None
-        return from_table(SimulatorConfig, table, str(file))
-    file = folder / "config.yaml"
-    if file.is_file():
-        return _config_of_run(file)
-    raise UserError(
-        f"{folder}: no simulator is there (it has neither {CONFIG} nor config.yaml); give a run's "
-        "folder, or one that `mssim release` has written"
-    )
-
-
-def write_config(file: Path, config: SimulatorConfig) -> None:
-    """Write a config as JSON, whole or not at all."""
-    temporary = file.with_name(f".{file.name}.partial")
-    temporary.write_text(json.dumps(to_table(config), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(file)
-
-
-def write_weights(file: Path, weights: Mapping[str, Tensor], step: int) -> None:
-    """Write weights, whole or not at all.
-
-    Args:
-        file: A safetensors file.
-        weights: Tensors by name, as a `PretrainedSimulator` has them.
-        step: Optimizer steps that they were trained for.
-    """
-    temporary = file.with_name(f".{file.name}.partial")
-    plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-    save_file(plain, temporary, {"global_step": str(step)})
-    temporary.replace(file)
+    return folder
 
 
 def _load(kind: type[PretrainedSimulator], folder: Path) -> PretrainedSimulator:
@@ -332,31 +285,6 @@ def _load(kind: type[PretrainedSimulator], folder: Path) -> PretrainedSimulator:
     check_fit(weights, saved, simulator.state_dict())
     simulator.load_state_dict(saved)
     return simulator
-
-
-def _config_of_run(file: Path) -> SimulatorConfig:
-    """From the `config.yaml` that `mssim fit` has written, every value in it."""
-    try:
-        table = yaml.safe_load(file.read_text(encoding="utf-8"))
-        data, model = table["data"], table["model"]
-        kind, made = model["class_path"].rpartition(".")[2], model["init_args"]
-        senses = data["senses"]["senses"]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file}: not the config of a run that `mssim fit` has written") from None
-    if kind != "Simulator":
-        raise UserError(f"{file}: a run of {kind}; give one of a Simulator")
-    parts = ("encoder", "tower", "unet", "diffusion", "sampler", "drop_condition")
-    used = data.get("use_senses")
-    stride = min(data.get("eval_strides") or data.get("strides") or [1])
-    rate = data.get("rate")
-    whole = {
-        "senses": [s for s in senses if used is None or s["name"] in used],
-        "sources": list(data["sources"]),
-        "rate": None if rate is None else rate / stride,
-        **{k: data[k] for k in ("size", "context", "predict", "past_actions") if k in data},
-        **{k: made[k] for k in parts if k in made},
-    }
-    return from_table(SimulatorConfig, whole, str(file))
 
 
 def _check_frames(frames: Tensor, config: SimulatorConfig) -> None:

@@ -14,7 +14,7 @@ ABOVE = {"mssim": {"data_modules", "lightning_app"}, "data_modules": {"lightning
 MATHS = {"torch", "einops", "numpy", "scipy", "torchmetrics", "diffusers"}
 LAZY = {"open_clip", "lpips"}
 FILES = {"safetensors", "yaml", "huggingface_hub"}
-READS_FILES = {"checkpoint.py", "pretrained.py"}
+READS_FILES = {"checkpoint.py", "config.py", "pretrained.py"}
 TOP = {
     "pyproject.toml",
     "lightning_app",

@@ -18,7 +18,7 @@ from lightning_app.modules.simulator import Simulator
 from lightning_app.release import release
 from mssim.checkpoint import load_checkpoint
 from mssim.errors import UserError
-from mssim.pretrained import load_simulator
+from mssim.pretrained import load_example, load_simulator
 from mssim.video.rollout import Rollout
 
 
@@ -74,12 +74,22 @@ def test_a_run_of_another_module_is_refused(trained: Path, tmp_path: Path) -> No
             read(tmp_path)
 
 
-def test_a_word_of_mssim_writes_it(
-    trained: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_word_of_mssim_writes_it_with_an_example(
+    trained: Path, toy: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["release", "--run", str(trained), "--out", str(tmp_path)])
+    main(["release", "--run", str(trained), "--out", str(tmp_path), "--example", str(toy)])
     assert "MB of weights" in capsys.readouterr().out
-    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in out.iterdir()}
+    names = {p.name for p in out.iterdir()} | {"example.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+    assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1
+    frames, senses = load_example(tmp_path)
+    assert frames.shape == (1, 20, 3, 16, 16) and frames.dtype == torch.uint8
+    assert {n: tuple(v.shape) for n, v in senses.items()} == {
+        "place": (1, 20, 1, 2),
+        "other": (1, 20, 1, 2),
+    }
+    with pytest.raises(UserError, match="no example is there"):
+        load_example(out)
     with pytest.raises(SystemExit):
         main(["release", "--run", str(trained)])
     assert "see mssim release --help" in capsys.readouterr().err

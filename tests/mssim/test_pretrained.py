@@ -12,9 +12,9 @@ from torch import Tensor
 
 import mssim
 from mssim.build import TowerConfig
-from mssim.config import from_table, to_table
+from mssim.config import SimulatorConfig, from_table, to_table
 from mssim.errors import UserError
-from mssim.pretrained import PretrainedSimulator, SimulatorConfig, load_simulator
+from mssim.pretrained import PretrainedSimulator, load_simulator
 from mssim.video.diffusion import SamplerConfig
 from mssim.video.rollout import State
 
