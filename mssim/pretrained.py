@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import load_file, save
@@ -30,6 +31,7 @@ from mssim.senses import Sense, SenseSet
 from mssim.video.rollout import Rollout, State
 from mssim.world import SimulatedWorld, check_senses
 
+Array = Tensor | npt.NDArray[Any]
 WEIGHTS, EXAMPLE = "model.safetensors", "example.safetensors"
 _CARD = """---
 {{ card_data }}
@@ -83,8 +85,8 @@ class PretrainedSimulator(
 
     def start(
         self,
-        frames: Tensor,
-        senses: Mapping[str, Tensor] | None = None,
+        frames: Array,
+        senses: Mapping[str, Array] | None = None,
         *,
         text: str | Sequence[str] = "",
         source: str | None = None,
@@ -94,7 +96,7 @@ class PretrainedSimulator(
         """Begin B worlds at what was just seen and felt.
 
         Args:
-            frames: The last H frames, uint8 (B, H, 3, S, S), RGB.
+            frames: The last H frames, RGB, uint8 (B, H, 3, S, S), of PyTorch or NumPy.
             senses: By name, what was felt on the way to each of them, float (B, H, K, *shape) in
                 the units of `config.senses`; those that are left out count as absent.
             text: What is being done, for a simulator that reads text; one for all or one a world.
@@ -109,9 +111,11 @@ class PretrainedSimulator(
             UserError: A shape, type or name is not as it should be.
         """
         c, device = self.config, self.simulator.residual_scale.device
+        frames = torch.as_tensor(frames)
         _check_frames(frames, c)
         b, h = frames.shape[:2]
-        given = check_senses("senses", senses or {}, SenseSet(c.senses), b, h)
+        tensors = {k: torch.as_tensor(v) for k, v in (senses or {}).items()}
+        given = check_senses("senses", tensors, SenseSet(c.senses), b, h)
         known = given if c.past_actions else {}
         values = {
             s.name: known[s.name] if s.name in known else torch.zeros(_shape(s, b, h))
@@ -124,7 +128,7 @@ class PretrainedSimulator(
             presence=there.expand(b, h, -1),
             context_mask=torch.ones(b, h, dtype=torch.bool),
             target_mask=torch.ones(b, 0, dtype=torch.bool),
-            text=_texts(text, b),
+            text=self._texts(text, b),
             source=torch.full((b,), self._source(source)),
             subject=torch.zeros(b, dtype=torch.long),
             interval=torch.full((b,), self._interval(interval)),
@@ -140,9 +144,10 @@ class PretrainedSimulator(
         _check_frames(state.frames, self.config)
         if list(state.senses) != [s.name for s in self.config.senses]:
             raise UserError(f"state: it has the senses {', '.join(state.senses)}, of another model")
-        self._world = SimulatedWorld(self._rollout, state)
+        device = self.simulator.residual_scale.device
+        self._world = SimulatedWorld(self._rollout, state.to(device))
 
-    def step(self, actions: Mapping[str, Tensor]) -> Tensor:
+    def step(self, actions: Mapping[str, Array]) -> Tensor:
         """Act for P frames, at most `config.predict`, and see what comes of it.
 
         Args:
@@ -155,7 +160,7 @@ class PretrainedSimulator(
         Raises:
             UserError: A shape, type or name is not as it should be, or nothing was started.
         """
-        return self._started().step(dict(actions))
+        return self._started().step({k: torch.as_tensor(v) for k, v in actions.items()})
 
     def state(self) -> State:
         """Where the worlds stand: a value to keep, copy, save or fork (`State.rows`)."""
@@ -165,6 +170,14 @@ class PretrainedSimulator(
         if self._world is None:
             raise UserError("simulator: it stands nowhere yet; call start(frames, senses) first")
         return self._world
+
+    def _texts(self, text: str | Sequence[str], worlds: int) -> list[str]:
+        texts = [text] * worlds if isinstance(text, str) else list(text)
+        if len(texts) != worlds:
+            raise UserError(f"text: {len(texts)} strings, but there are {worlds} worlds")
+        if any(texts) and not self.config.encoder.reads_text:
+            raise UserError("text: this simulator was trained without text; leave it out")
+        return texts
 
     def _source(self, name: str | None) -> int:
         names = self.config.sources
@@ -294,13 +307,6 @@ def _check_frames(frames: Tensor, config: SimulatorConfig) -> None:
         raise UserError(f"frames: the shape is {tuple(frames.shape)}, needed is (B, {shape})")
     if frames.dtype != torch.uint8:
         raise UserError(f"frames: the type is {frames.dtype}, needed is torch.uint8, 0 to 255")
-
-
-def _texts(text: str | Sequence[str], worlds: int) -> list[str]:
-    texts = [text] * worlds if isinstance(text, str) else list(text)
-    if len(texts) != worlds:
-        raise UserError(f"text: {len(texts)} strings, but there are {worlds} worlds; give as many")
-    return texts
 
 
 def _shape(sense: Sense, worlds: int, frames: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@
 Letters: B worlds, H context frames, P frames a step, M senses, S pixels a side.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,16 +53,22 @@ class State:
 
     def rows(self, index: Sequence[int]) -> "State":
         """The worlds at `index`, each as often as it is named there: `[0] * 8` forks the first."""
-        at = torch.tensor(list(index), dtype=torch.long, device=self.frames.device)
-        picked: dict[str, Any] = {}
+        at = torch.tensor(list(index), dtype=torch.long)
+        picked = self._map(lambda t: t[at.to(t.device)])
+        return replace(picked, text=[self.text[i] for i in index])
+
+    def to(self, device: torch.device | str) -> "State":
+        """The same worlds on another device."""
+        return self._map(lambda t: t.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "State":
+        changed: dict[str, Any] = {}
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                picked[name] = value[at.to(value.device)]
+                changed[name] = change(value)
             elif isinstance(value, dict):
-                picked[name] = {k: v[at.to(v.device)] for k, v in value.items()}
-            else:
-                picked[name] = [value[i] for i in index]
-        return State(**picked)
+                changed[name] = {k: change(v) for k, v in value.items()}
+        return replace(self, **changed)
 
 
 class Rollout:
@@ -111,7 +117,7 @@ class Rollout:
         batch = _window(state, senses, presence)
         sources = [torch.Generator().manual_seed(seed_of(*row)) for row in state.noise.tolist()]
         shown = to_uint8(self.simulator.sample(batch, self.sampler, sources))
-        one_more = state.noise + torch.tensor([0, 1])
+        one_more = state.noise + state.noise.new_tensor([0, 1])
         new = torch.ones(b, p, dtype=torch.bool, device=state.mask.device)
 
         def felt(before: Tensor, now: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,24 @@ def test_what_is_given_at_the_start_matters(sim: PretrainedSimulator) -> None:
         assert not torch.equal(first(**changed), same), changed
 
 
+def test_arrays_of_numpy_are_taken_too(sim: PretrainedSimulator) -> None:
+    sim.start(frames(), felt(H))
+    expected = sim.step(felt(2))
+    sim.start(frames().numpy(), {k: v.double().numpy() for k, v in felt(H).items()})
+    assert torch.equal(sim.step({k: v.double().numpy() for k, v in felt(2).items()}), expected)
+
+
+def test_text_is_read_where_the_simulator_reads_it() -> None:
+    encoder = replace(ENCODER, text="expert")
+    sim = PretrainedSimulator(replace(CONFIG, encoder=encoder))
+    drawn = []
+    for text in ("slice a cucumber", ["slice a cucumber"] * B, "pour water"):
+        sim.start(frames(), felt(H), text=text)
+        drawn.append(sim.step(felt(1)))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
 def test_senses_left_out_of_a_step_are_absent(sim: PretrainedSimulator) -> None:
     sim.start(frames())
     sim.step({"touch": felt(2)["touch"]})
@@ -130,6 +149,7 @@ WRONG = [
     ({"source": "garden"}, "source: 'garden' is not known; there are kitchen, lab"),
     ({"interval": 0.0}, "interval: 0.0 must be a positive number of seconds"),
     ({"text": ["one"]}, "text: 1 strings, but there are 2 worlds"),
+    ({"text": "pour"}, "this simulator was trained without text; leave it out"),
 ]
 
 
