@@ -69,6 +69,19 @@ def test_the_package_is_whole_there(bare: Path, tmp_path: Path) -> None:
     assert told[1:] == ["0.1.0", "10"]
 
 
+def test_configs_are_named_there(bare: Path, tmp_path: Path) -> None:
+    told = run(bare / "mssim", *["fit", "--config", "kitchen", "--print_config"], cwd=tmp_path)
+    assert "path: runs/kitchen/recordings" in told and "name: left_tactile" in told
+    code = (
+        "from lightning_app.tables.spec import read_spec\n"
+        "from mssim.resources import CONFIGS, find_config\n"
+        "for file in (CONFIGS / 'tables').glob('*-*.yaml'):\n"
+        "    spec = read_spec(find_config(f'configs/tables/{file.stem}.yaml'))\n"
+        "    assert spec.config == CONFIGS / 'tables' / 'kitchen.yaml', spec"
+    )
+    run(bare / "python", "-c", code, cwd=tmp_path)
+
+
 def test_the_readme_s_python_runs_there(bare: Path, tmp_path: Path) -> None:
     lines = run(bare / "python", EXAMPLE, cwd=tmp_path).splitlines()
     errors = {line.rpartition(" ")[0]: float(line.split()[-1]) for line in lines[1:]}

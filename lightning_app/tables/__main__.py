@@ -18,6 +18,7 @@ from lightning_app.tables.spec import Spec, read_spec
 from lightning_app.tables.work import bring
 from lightning_app.tables.write import place, write_results
 from mssim.errors import UserError
+from mssim.resources import find_config
 
 SPECS = Path("configs/tables")
 CLAIMS = Path("configs/claims.yaml")
@@ -77,9 +78,9 @@ def make_claims(setting: Setting) -> None:
     specs: dict[str, Spec] = {}
 
     def spec_of(name: str) -> Spec:
-        return specs.setdefault(name, read_spec(SPECS / f"{name}.yaml"))
+        return specs.setdefault(name, read_spec(find_config(str(SPECS / f"{name}.yaml"))))
 
-    claims = read_claims(CLAIMS, spec_of)
+    claims = read_claims(find_config(str(CLAIMS)), spec_of)
     results, steps = {}, {}
     for name, spec in specs.items():
         there = reached(spec, setting, claims.rows(name))
@@ -132,7 +133,7 @@ def main(args: Sequence[str] | None = None) -> None:
             file = (
                 Path(given.name) if given.name.endswith(".yaml") else SPECS / f"{given.name}.yaml"
             )
-            spec = read_spec(file)
+            spec = read_spec(find_config(str(file)))
             make_table(spec, setting, given.jobs, given.out)
     except Stopped as stop:
         print(f"tables: {stop}", file=sys.stderr)

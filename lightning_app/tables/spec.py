@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from mssim.errors import UserError
+from mssim.resources import find_config
 
 PAPER = ("MSE", "PSNR", "LPIPS", "FVD")
 """The paper's columns, under the paper's names."""
@@ -164,9 +165,9 @@ def _spec(name: str, table: Any) -> Spec:
         raise UserError("rows: must be a list of at least one row")
     if not isinstance(curve, bool):
         raise UserError(f"curve: {curve!r} must be true or false")
-    config = Path(str(table["config"]))
+    config = find_config(str(table["config"]))
     if not config.is_file():
-        raise UserError(f"config: {config} is not there; commands start in the house's folder")
+        raise UserError(f"config: {config} is not there; name a file or a config of the package")
     return Spec(
         name,
         str(table["title"]),
@@ -201,7 +202,11 @@ def _flags(what: str, table: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _need(name: str, table: Any) -> Need:
     _known(f"need {name}", table, {"config", "run", "train"}, {"config", "run"})
-    return Need(Path(table["config"]), Path(table["run"]), _flags(f"need {name}", table, "train"))
+    return Need(
+        find_config(str(table["config"])),
+        Path(table["run"]),
+        _flags(f"need {name}", table, "train"),
+    )
 
 
 def _known(what: str, table: Any, known: set[str], needed: set[str]) -> None:
