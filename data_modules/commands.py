@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from data_modules.files import write_text
+from data_modules.files import shown_path, write_text
 from data_modules.images import Crop
 from data_modules.notes import counted
 from data_modules.prepare import catalogue
@@ -19,7 +19,7 @@ from data_modules.sources.detect import detect, read_senses
 from data_modules.sources.fields import read_text
 from data_modules.splits import SourceConfig
 from mssim.errors import UserError
-from mssim.resources import find_config
+from mssim.resources import CONFIGS, find_config
 from mssim.senses import SenseSet
 
 SIZE = 64
@@ -253,11 +253,15 @@ def read_settings(file: Path) -> StoreSettings:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        table = yaml.safe_load(read_text(file, "name a data file, as in configs/data"))
+        table = yaml.safe_load(
+            read_text(file, f"name a data file, as in {shown_path(CONFIGS / 'data')}")
+        )
     except yaml.YAMLError as error:
         raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(table, dict):
-        raise UserError(f"{file}: holds no table; see configs/data for how a data file looks")
+        raise UserError(
+            f"{file}: holds no table; see {shown_path(CONFIGS / 'data')} for how one looks"
+        )
     return table
 
 

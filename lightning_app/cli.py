@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 
+import mssim
 from lightning_app.stop import Stopped, stoppable
 from mssim.errors import UserError
 
@@ -71,6 +72,8 @@ def _run(command: str, words: list[str]) -> None:
         _release(words[1:])
     elif command in ("-h", "--help"):
         print(_help())
+    elif command == "--version":
+        print(f"mssim {mssim.__version__}")
     else:
         known = ", ".join({**TRAINER_COMMANDS, **DATA_COMMANDS, **RESULT_COMMANDS})
         raise UserError(f"no command {command!r}; there are {known}")

@@ -11,7 +11,9 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from data_modules.files import shown_path
 from mssim.errors import UserError
+from mssim.resources import CONFIGS
 
 _OURS = {
     "default_root_dir": (None, "all that a run writes lies in its folder: name that by --run"),
@@ -61,9 +63,11 @@ def _check_config(file: Path) -> None:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         place = getattr(error, "problem_mark", None)
         where = "" if place is None else f" (line {place.line + 1})"
-        raise UserError(f"{file}: is no config, it is not YAML{where}; see configs/") from None
+        raise UserError(
+            f"{file}: is no config, it is not YAML{where}; see {shown_path(CONFIGS)}/"
+        ) from None
     if not isinstance(table, dict):
-        raise UserError(f"{file}: is no config, it holds no settings; see configs/")
+        raise UserError(f"{file}: is no config, it holds no settings; see {shown_path(CONFIGS)}/")
 
 
 def check_flags(given: Namespace) -> None:

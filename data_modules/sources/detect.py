@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from data_modules.files import shown_path
 from data_modules.sources.base import Source
 from data_modules.sources.fields import read_text
 from mssim.errors import UserError
@@ -59,7 +60,7 @@ def read_senses(file: Path) -> SenseSet:
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}: not a list of senses ({' '.join(str(error).split())}); "
-            "see configs/senses for how one looks"
+            f"see {shown_path(SENSES)} for how one looks"
         ) from None
 
 

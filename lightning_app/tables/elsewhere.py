@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 
 from data_modules.commands import read_settings
-from data_modules.files import write_text
+from data_modules.files import shown_path, write_text
 from data_modules.prepare import required_bytes
 from data_modules.recording import Clock
 from data_modules.splits import NAMES
 from lightning_app.tables.spec import Spec
 from mssim.errors import UserError
+from mssim.resources import CONFIGS
 
 
 def content(file: Path) -> dict[str, Any]:
@@ -24,10 +25,10 @@ def content(file: Path) -> dict[str, Any]:
         UserError: It is not there or is no table.
     """
     if not file.is_file():
-        raise UserError(f"{file} is not there; commands start in the house's folder")
+        raise UserError(f"{file} is not there; name a file or a config of the package")
     table = yaml.safe_load(file.read_text())
     if not isinstance(table, dict):
-        raise UserError(f"{file}: holds no table; see configs/kitchen.yaml for how one looks")
+        raise UserError(f"{file}: holds no table; see {shown_path(CONFIGS / 'kitchen.yaml')}")
     return {k: _inlined(v, file.parent) for k, v in table.items()}
 
 

@@ -13,6 +13,7 @@ import yaml
 from helpers.tiny import LONG, MSSIM, ROWS, checkpoint, complaint, mssim, write_config
 from PIL import Image
 
+import mssim as package
 from lightning_app import trainer as trainer_module
 from lightning_app.cli import main
 from lightning_app.plain import plain
@@ -42,6 +43,11 @@ def changed(config: Path, key: str, value: object) -> Path:
     copy = config.with_name("changed.yaml")
     copy.write_text(yaml.safe_dump(table))
     return copy
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"mssim {package.__version__}\n"
 
 
 def test_help_lists_all_commands_at_once() -> None:
