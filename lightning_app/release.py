@@ -25,8 +25,6 @@ from mssim.config import CONFIG, read_config, write_config
 from mssim.errors import UserError
 from mssim.pretrained import EXAMPLE, WEIGHTS, write_tensors
 
-LARGEST = 15_000_000
-"""Bytes that released weights may have."""
 DEMO = "runs/demo"
 _WINDOWS = ("context", "strides", "eval_strides", "use_senses")
 
@@ -41,8 +39,8 @@ def release(run: Path, out: Path, example: Path | None = None) -> None:
             most moves come along, for `mssim.load_example`.
 
     Raises:
-        UserError: The run is not of a simulator, has no checkpoint, needs weights that are not its
-            own, or has too many.
+        UserError: The run is not of a simulator, has no checkpoint, or needs weights that are not
+            its own.
     """
     config = read_config(run)
     if config.tower.kind == "frozen":
@@ -55,11 +53,6 @@ def release(run: Path, out: Path, example: Path | None = None) -> None:
     trained = content.get("raw_state", content["state_dict"]).keys()
     weights = narrow(content["state_dict"], trained)
     size = sum(t.numel() * t.element_size() for t in weights.values())
-    if size > LARGEST:
-        raise UserError(
-            f"{path}: {size / 1e6:.1f} MB in bfloat16, more than {LARGEST / 1e6:.0f} MB; "
-            "release a smaller network"
-        )
     out.mkdir(parents=True, exist_ok=True)
     if example is not None:
         write_tensors(out / EXAMPLE, _example(run, example))
