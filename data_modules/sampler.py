@@ -201,7 +201,9 @@ class Loader:
 
 
 def _begin(parent: int, worker: int) -> None:
-    """In a worker, first of all: end when the process that reads from it does."""
+    """In a worker, first of all: end when the process that reads from it does, not before."""
+    # A signal to all, as Ctrl-C and `timeout` send, is for the parent, which finishes its step.
+    os.setpgid(0, 0)
     end_with_parent(parent)
 
 

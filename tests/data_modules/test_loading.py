@@ -2,6 +2,8 @@ import dataclasses
 import gc
 import json
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -69,6 +71,16 @@ def test_workers_end_with_their_iteration(toy: Path) -> None:
     assert not any(member.is_alive() for member in crew)
     fit(toy, 3, workers=2)
     assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_signal_to_all_processes_is_for_the_one_that_trains(toy: Path) -> None:
+    before = set(multiprocessing.active_children())
+    run = iter(module(toy, workers=1).train_dataloader())
+    next(run)
+    (worker,) = set(multiprocessing.active_children()) - before
+    assert os.getpgid(worker.pid or 0) != os.getpgid(0)
+    os.kill(worker.pid or 0, signal.SIGINT)
+    assert len(list(run)) == 10
 
 
 def test_a_worker_s_error_is_raised_here(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
