@@ -8,9 +8,10 @@ needed. Rounding differs from machine to machine, so numbers are compared and no
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -55,10 +56,12 @@ class Code:
     Attributes:
         training: What two training steps logged.
         testing: What one sample after them is like; empty where the module draws none.
+        pace: Seconds that a training step took for each window, on one thread of this machine.
     """
 
     training: Numbers
     testing: Numbers
+    pace: float = field(default=0.0, compare=False)
 
 
 class _Parsed(MssimCLI):
@@ -124,7 +127,8 @@ def fingerprint(words: list[str]) -> Code:
         torch.manual_seed(0)
         module, data = parts(words)
         batch = synthetic(data.senses, data.clock.size, data.context, data.predict)
-        return Code(_train(module, batch), _draw(module, batch))
+        training, pace = _train(module, batch)
+        return Code(training, _draw(module, batch), pace)
 
 
 @contextmanager
@@ -170,8 +174,8 @@ def synthetic(senses: SenseSet, size: int, context: int, predict: int) -> Batch:
     )
 
 
-def _train(module: MssimModule, batch: Batch, steps: int = 2) -> Numbers:
-    """What training steps log, and their gradient."""
+def _train(module: MssimModule, batch: Batch, steps: int = 2) -> tuple[Numbers, float]:
+    """What training steps log, and their gradient; seconds of the last step a window."""
     found: Numbers = {}
 
     def note(stage: str, values: dict[str, Tensor], size: int) -> None:
@@ -184,7 +188,9 @@ def _train(module: MssimModule, batch: Batch, steps: int = 2) -> Numbers:
         # Adam moves by the sign of a gradient however small, and the sign of rounding is a toss.
         group |= {"eps": 1.0} if "eps" in group else {}
     module.train()
+    begun = 0.0
     for step in range(1, steps + 1):
+        begun = monotonic()
         torch.manual_seed(step)
         loss = module.training_step(batch, step)
         assert isinstance(loss, Tensor)
@@ -193,7 +199,7 @@ def _train(module: MssimModule, batch: Batch, steps: int = 2) -> Numbers:
         norms = [p.grad.norm() for p in module.parameters() if p.grad is not None]
         found[f"gradient {step}"] = float(torch.stack(norms).norm())
         optimizer.step()
-    return found
+    return found, (monotonic() - begun) / batch.size
 
 
 def _draw(module: MssimModule, batch: Batch) -> Numbers:

@@ -122,6 +122,7 @@ class Run:
         what: All that it depends on.
         needs: What must be trained before it.
         instead: Why an earlier training of the same settings is not this one, if there is one.
+        pace: Seconds that a step is expected to take, as two windows of noise took on one thread.
     """
 
     job: Job
@@ -129,6 +130,7 @@ class Run:
     what: What
     needs: tuple["Run", ...] = ()
     instead: str | None = None
+    pace: float = 0.0
 
     @property
     def weights(self) -> Path:
@@ -254,10 +256,11 @@ def _run(job: Job, runs: Path, named: Mapping[str, Any], needs: tuple[Run, ...])
         "needs": [r.what for r in needs],
     }
     name = name_of(what)
-    what["code"] = code_of(job.config, job.overrides).training
+    code = code_of(job.config, job.overrides)
+    what["code"] = code.training
     what["data"] = data_of(job.config, job.overrides, "train")
     folder, what, instead = find(runs, name, what)
-    return Run(job, folder, what, needs, instead)
+    return Run(job, folder, what, needs, instead, code.pace * what["batch"])
 
 
 def data_of(config: Path, flags: Mapping[str, Any], split: str) -> str | None:
@@ -291,15 +294,16 @@ def _needed(need: Need, setting: Setting) -> Run:
     what["batch"] = global_batch(table, flags | here)
     name = name_of(what)
     flags = flags | here
-    what |= {"code": code_of(need.config, flags).training}
-    what |= {"data": data_of(need.config, flags, "train")}
+    code = code_of(need.config, flags)
+    pace = code.pace * what["batch"]
+    what |= {"code": code.training, "data": data_of(need.config, flags, "train")}
     folder, instead = need.run, None
     untouched = not (folder / "checkpoints").exists()
     if moved or not (untouched or differs(read(folder / WHAT), what) is None):
         folder, what, instead = find(need.run.parent, f"{need.run.name}-{name}", what)
     elif not untouched:
         what = read(folder / WHAT)
-    return Run(Job(need.config, steps, flags), folder, what, (), instead)
+    return Run(Job(need.config, steps, flags), folder, what, (), instead, pace)
 
 
 def _sized(config: Path, setting: Setting) -> dict[str, Any]:

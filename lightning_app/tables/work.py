@@ -97,10 +97,28 @@ def bring(
         for run in [*needs, *(task.run for task in tasks)]:
             if run.instead is not None:
                 print(f"{run.folder.name}: trained anew, what is there is of {run.instead}")
+        runs = [*needs, *(task.run for task in tasks)]
+        print(expected([(run.job.steps - run.step(), run.pace) for run in runs], jobs), flush=True)
         crew = _Crew(jobs, lock, finished)
         crew.work([_task(f"needed: {n.folder.name}", n) for n in needs])
         crew.work(tasks)
         finished()
+
+
+def expected(trainings: Iterable[tuple[int, float]], jobs: int) -> str:
+    """What is ahead, in words, before anything is trained.
+
+    Args:
+        trainings: Of each, the steps to be done and the seconds that one is expected to take.
+        jobs: Processes at once.
+    """
+    ahead = [(steps, pace) for steps, pace in trainings if steps > 0]
+    minutes = sum(steps * pace for steps, pace in ahead) / jobs / 60
+    time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(minutes, 1):.0f} minutes"
+    return (
+        f"{len(ahead)} trainings, {sum(steps for steps, _ in ahead)} steps in all: roughly {time} "
+        f"with {jobs} at once, tests aside (as two windows of noise took, on one thread)"
+    )
 
 
 def _needs(tasks: Iterable[Task]) -> list[Run]:

@@ -16,7 +16,7 @@ from helpers.tiny import build, write_config
 from data_modules.digest import STALE
 from lightning_app.tables import runs, work
 from lightning_app.tables.__main__ import main as tables
-from lightning_app.tables.code import Code, fingerprint, near
+from lightning_app.tables.code import Code, code_of, fingerprint, near
 from lightning_app.tables.identity import global_batch
 from lightning_app.tables.runs import Setting, cells
 from lightning_app.tables.spec import read_spec
@@ -256,3 +256,13 @@ def test_a_digest_is_of_what_recordings_hold_and_not_of_their_files(tmp_path: Pa
     (tmp_path / "other").rename(toy)
     assert digests(prepare=False) == dict.fromkeys(("train", "val", "test"), STALE)
     assert digests() != first
+
+
+def test_hours_are_told_before_the_first_training() -> None:
+    """Three rows of 600 steps at two seconds, two at once; what is done already costs nothing."""
+    told = work.expected([(600, 2.0), (600, 2.0), (0, 9.0), (600, 2.0)], jobs=2)
+    assert told.startswith("3 trainings, 1800 steps in all: roughly 30 minutes with 2 at once")
+    assert "roughly 10.0 hours" in work.expected([(36000, 1.0)], jobs=1)
+    config = Path(__file__).parents[2] / "configs" / "tables" / "kitchen.yaml"
+    one, two = (code_of(config, {"data.size": size}).pace for size in (16, 32))
+    assert 0 < one < 60 and 0 < two < 60
