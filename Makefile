@@ -68,7 +68,7 @@ demo: setup ## no training: a new person's two minutes, scored and rolled out by
 	$(BIN)/mssim test kitchen-32
 	$(BIN)/mssim predict kitchen-32
 
-quickstart: setup ## record a new person, tune the released simulator to them, score before and after, roll out (about 8 minutes on 2 cores)
+quickstart: setup ## record a new person, tune the released simulator to them, score before and after, roll out (about 6 minutes on 2 cores)
 	$(BIN)/mssim record --out runs/quickstart/recordings --subjects S05 --minutes 8 --size 32 --seed 1
 	$(BIN)/mssim test --config configs/quickstart.yaml --run runs/quickstart/before --ckpt_path kitchen-32 --model.controls '["copy-last-frame"]'
 	$(BIN)/mssim fit --config configs/quickstart.yaml
