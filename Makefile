@@ -7,7 +7,6 @@ STAMP := $(VENV)/.installed
 # The real humanoid recordings of the published result; any LeRobot folder of that layout does.
 G1 ?= ../shared/data/g1_bottle
 RUN ?= runs/g1
-MINUTES ?= 8
 JOBS ?= 2
 # Of the paper's tables: `kitchen` or a folder of ActionSense, trainings a row, steps and pixels a side
 # (what the table says; the paper's are 64, 128 and 192), and a folder in the place of the published one.

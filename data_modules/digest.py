@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_modules.files import write_text
-from data_modules.prepare import catalogue, store_path
+from data_modules.prepare import catalogue, digest_of, store_path
 from data_modules.recording import Clock
 from data_modules.sources.base import Source
 from data_modules.store import Store
 
+_LENGTH = 12
 STALE = "not prepared"
 """In the place of a digest, where the store lacks a recording or has an older one."""
 
@@ -41,7 +42,7 @@ def digests(
         if (gone and (path / "recordings" / e.id / "meta.json").exists()) or store.has(e)
     }
     return {
-        split: _digest({i: _content(path / "recordings" / i) for i in sorted(some)})
+        split: digest_of({i: _content(path / "recordings" / i) for i in sorted(some)})[:_LENGTH]
         if there.issuperset(some)
         else STALE
         for split, some in ids.items()
@@ -58,12 +59,8 @@ def _content(folder: Path) -> str:
     for path in sorted(folder.glob("*.npy")):
         with path.open("rb") as array:
             kept[path.name] = hashlib.file_digest(array, "sha256").hexdigest()
-    found = _digest(kept)
+    found = digest_of(kept)[:_LENGTH]
     # A store that cannot be written to is read again next time.
     with suppress(OSError):
         write_text(file, f"{found}\n")
     return found
-
-
-def _digest(data: object) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]

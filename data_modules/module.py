@@ -1,7 +1,5 @@
 """The one LightningDataModule: every source, every model."""
 
-import hashlib
-import json
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +14,7 @@ from data_modules.digest import STALE, digests
 from data_modules.images import Crop
 from data_modules.layout import Layout, WindowPlan
 from data_modules.notes import counted
-from data_modules.prepare import catalogue, prepare, store_path
+from data_modules.prepare import catalogue, digest_of, prepare, store_path
 from data_modules.recording import Clock
 from data_modules.rollouts import RolloutPlan
 from data_modules.sampler import EvalPlan, Loader, TrainLoader, TrainPlan
@@ -168,8 +166,7 @@ class DataModule(pl.LightningDataModule):
         for split, windows in self.datasets.items():
             index = windows.index
             units = [self.unit_names[u] for u in np.unique(index.unit).tolist()]
-            told = json.dumps([units, index.unit.tolist(), index.start.tolist()])
-            digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+            digest = digest_of([units, index.unit.tolist(), index.start.tolist()])[:8]
             found[split] = f"{len(windows)} windows of {len(units)} units ({digest})"
         return found
 

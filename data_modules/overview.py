@@ -3,8 +3,6 @@
 Letters: N frames, K samples a frame interval.
 """
 
-import os
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from data_modules.files import whole
 from data_modules.recording import Recording, Span
 from mssim.senses import Sense, SenseSet
 
@@ -142,13 +141,8 @@ def contact_sheet(
     axes[0].set_title(f"{recording.source}: {recording.id} ({recording.subject})", loc="left")
     axes[0].set_xlim(*limits)
     axes[-1].set_xlabel("seconds")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    try:
+    with whole(file) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draw_frames(

@@ -52,7 +52,7 @@ class Catalogue:
 
 def store_path(name: str, source: Source, clock: Clock, root: Path) -> Path:
     """Where the store of a source on a clock lies: named after all that changes its content."""
-    return root / f"{name}-{_digest(_identity(source, clock))[:8]}"
+    return root / f"{name}-{digest_of(_identity(source, clock))[:8]}"
 
 
 def catalogue(name: str, source: Source, clock: Clock, root: Path) -> Catalogue:
@@ -329,7 +329,8 @@ def _identity(source: Source, clock: Clock) -> dict[str, Any]:
     }
 
 
-def _digest(data: Any) -> str:
+def digest_of(data: object) -> str:
+    """SHA-256 of plain data, equal for equal content whatever the order of its keys."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
@@ -342,7 +343,7 @@ def _listing(path: Path) -> str | None:
         with suppress(OSError):  # a link to nothing is nothing that is read
             stat = file.stat()
             rows.append([str(file.parent), file.name, stat.st_size, stat.st_mtime_ns])
-    return _digest(sorted(rows))
+    return digest_of(sorted(rows))
 
 
 def _known(index: Path) -> dict[str, Any] | None:

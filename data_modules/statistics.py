@@ -5,8 +5,6 @@ present; cached beside the recordings under a name that follows from what they h
 """
 
 import hashlib
-import os
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from data_modules.files import whole
 from data_modules.recording import Recording
 from data_modules.store import Store
 from mssim.senses import Sense, SenseSet
@@ -71,10 +70,8 @@ def statistics(parts: Sequence[Part], senses: SenseSet) -> dict[str, Moments]:
     out = {s.name: _moments(recordings, s) for s in senses}
     arrays = {f"mean.{n}": m for n, (m, _) in out.items()}
     arrays |= {f"std.{n}": s for n, (_, s) in out.items()}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    with temporary.open("wb") as handle:
+    with whole(file) as temporary, temporary.open("wb") as handle:
         np.savez(handle, allow_pickle=False, **arrays)
-    temporary.replace(file)
     return out
 
 

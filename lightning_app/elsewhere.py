@@ -9,8 +9,9 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,7 +23,8 @@ from mssim.checkpoint import chosen
 from mssim.errors import UserError
 from mssim.resources import PRETRAINED, find_config, released
 
-_CONFIG = ("--config", "-c")
+CONFIG_FLAGS = ("--config", "-c")
+"""Flags that name a config."""
 COMMANDS = ("validate", "test", "predict")
 """Those that take a run that is there."""
 
@@ -67,9 +69,9 @@ def _found(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         name, given, value = word.partition("=")
-        if given and name in _CONFIG:
+        if given and name in CONFIG_FLAGS:
             word = f"{name}={find_config(value)}"
-        found.append(str(find_config(word)) if before in _CONFIG else word)
+        found.append(str(find_config(word)) if before in CONFIG_FLAGS else word)
     return found
 
 
@@ -77,13 +79,14 @@ def _elsewhere(config: Path, where: str, given: Sequence[str]) -> list[str]:
     """Flags that turn a run's `test` to another folder."""
     settings = read_settings(config)
     name, folder = _reader(config, list(settings.sources), where)
-    run = folder_of(config, Path(str(yaml.safe_load(config.read_text()).get("run", "runs/run"))))
+    table = yaml.safe_load(config.read_text())
+    run = folder_of(config, Path(str(table.get("run", "runs/run"))))
     flags = [f"--data.sources.{name}.source.init_args.path", str(folder)]
     for source in settings.sources:
         split = {"by": "recording", "train": [], "val": [], "test": "all" if source == name else []}
         flags += [f"--data.sources.{source}.split", json.dumps(split)]
     if settings.rate is None and _value(given, "--data.rate") is None:
-        store = _value(given, "--data.store") or _store(config)
+        store = _value(given, "--data.store") or _store(table)
         flags += _rate(settings, name, folder, Path(store))
     if _value(given, "--run") is None:
         flags += ["--run", str(run / "on" / _own_name(folder))]
@@ -110,8 +113,8 @@ def _reader(config: Path, sources: Sequence[str], where: str) -> tuple[str, Path
     return name, Path(path).resolve()
 
 
-def _store(config: Path) -> str:
-    data = yaml.safe_load(config.read_text()).get("data")
+def _store(table: Mapping[str, Any]) -> str:
+    data = table.get("data")
     return str(data.get("store", "stores") if isinstance(data, dict) else "stores")
 
 

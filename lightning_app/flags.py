@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from data_modules.files import shown_path
+from lightning_app.elsewhere import CONFIG_FLAGS
 from mssim.errors import UserError
 from mssim.resources import CONFIGS
 
@@ -28,7 +29,6 @@ _OURS = {
     ),
 }
 """By flag, the values that can be, and why not others."""
-_CONFIG = ("--config", "-c")
 _PRECISIONS = (None, "32-true", "32", 32, "bf16-mixed", "bf16", "16-mixed", "16", 16)
 
 
@@ -42,7 +42,7 @@ def check_words(words: Sequence[str]) -> None:
         UserError: No config is named, or one that is no config.
     """
     flags = [word.partition("=")[0] for word in words[1:]]
-    told = (*_CONFIG, "--data", "--help", "-h", "--print_config")
+    told = (*CONFIG_FLAGS, "--data", "--help", "-h", "--print_config")
     if not any(flag in told or flag.startswith(("--data.", "--help.")) for flag in flags):
         if words[0] != "fit":
             raise UserError(f"{words[0]}: no run is named; such as mssim {words[0]} runs/g1")
@@ -53,7 +53,7 @@ def check_words(words: Sequence[str]) -> None:
     for word, value in zip(words, [*words[1:], ""], strict=True):
         name, given, same = word.partition("=")
         file = Path(same if given else value)
-        if name in _CONFIG and file.is_file():
+        if name in CONFIG_FLAGS and file.is_file():
             _check_config(file)
 
 

@@ -6,7 +6,6 @@ network and nothing is read but the config; a frozen tower is no part of the mod
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,8 @@ from jsonargparse import ArgumentError
 from torch import Tensor
 
 from data_modules.files import write_text
-from data_modules.module import DataModule
-from lightning_app.modules.base import MssimModule
+from lightning_app.parsed import Parsed
 from lightning_app.plain import plain
-from lightning_app.trainer import MssimCLI
 from mssim.action.encoder import ActionEncoder, EncoderConfig, Encoding
 from mssim.batch import Batch
 from mssim.build import TowerConfig, build_tower
@@ -99,32 +96,13 @@ class Plan:
     diffusion: DiffusionConfig
 
 
-class _Parsed(MssimCLI):
-    """A config, read and checked; nothing is made of it: neither data nor towers are needed."""
-
-    def instantiate_classes(self) -> None:
-        pass
-
-
 def read_plan(words: list[str]) -> Plan:
     """The plan of `--config FILE` and overrides, as `mssim fit` takes them.
 
     Raises:
         UserError: The config is not a simulator's.
     """
-    # Lightning warns where words are handed over beside those of the command line.
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-    config: Any = _Parsed(
-        MssimModule,
-        DataModule,
-        subclass_mode_model=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=False,
-        save_config_callback=None,
-        run=False,
-        parser_kwargs={"exit_on_error": False},
-        args=words,
-    ).config
+    config: Any = Parsed(words).config
     if not config.model.class_path.endswith("Simulator"):
         raise UserError(
             f"model: {config.model.class_path} has no summary; give a Simulator's config"

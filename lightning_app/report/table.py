@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.files import write_text
-from lightning_app.rows import LONG
+from lightning_app.rows import LONG, ROWS
 from mssim.metrics.collect import Scores
 from mssim.metrics.frames import SSIM_SIZE
 from mssim.metrics.intervals import Interval
@@ -20,8 +20,6 @@ from mssim.metrics.summary import CORRELATION, Summary, compare, per_unit, summa
 Row = dict[str, Any]
 
 MODEL = "model"
-BRIEF = (MODEL, "copy-last-frame", "held-action", "shuffled-actions", "no-action")
-"""The rows that a terminal shows."""
 NOT_MEASURED = Missing("not measured", "run `mssim test` with it")
 HOW = (
     "Predicted frames only, in [0, 1], rounded to the 256 levels of a video file. Each number is "
@@ -175,7 +173,7 @@ def brief(table: Sequence[Row], folder: Path) -> str:
     """
     psnr, *ratios = (c for c in COLUMNS if c.key in ("psnr", "motion", "gradient"))
     lines = [["row", psnr.title, "model minus row [95 %]", *(c.title for c in ratios)]]
-    kept = [row for row in table if row["row"] in BRIEF]
+    kept = [row for row in table if row["row"] in ROWS]
     for row in kept:
         gap = "" if row["row"] == MODEL else " ".join(difference(row, psnr)).strip()
         lines.append([row["row"], cell(row, psnr)[0], gap, *(cell(row, c)[0] for c in ratios)])

@@ -22,9 +22,9 @@ from torch import Tensor
 from data_modules.module import DataModule
 from lightning_app.modules.base import MssimModule, groups
 from lightning_app.modules.simulator import Simulator
+from lightning_app.parsed import Parsed
 from lightning_app.plain import plain
 from lightning_app.tables.job import as_words
-from lightning_app.trainer import MssimCLI
 from mssim.batch import Batch
 from mssim.errors import UserError
 from mssim.metrics.frames import score_windows, unit_frames
@@ -64,29 +64,11 @@ class Code:
     pace: float = field(default=0.0, compare=False)
 
 
-class _Parsed(MssimCLI):
-    """A config, read and checked; nothing is made of it."""
-
-    def instantiate_classes(self) -> None:
-        pass
-
-
 @cache
 def _parser(config: str) -> LightningArgumentParser:
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     # Lightning 2.6 calls names that jsonargparse 5 will drop.
     warnings.filterwarnings("ignore", "(?is).*deprecat", module=r"lightning\.pytorch\.cli")
-    return _Parsed(
-        MssimModule,
-        DataModule,
-        subclass_mode_model=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=False,
-        save_config_callback=None,
-        run=False,
-        parser_kwargs={"exit_on_error": False},
-        args=["--config", config],
-    ).parser
+    return Parsed(["--config", config]).parser
 
 
 def parts(words: list[str]) -> tuple[MssimModule, DataModule]:
